@@ -1,0 +1,1 @@
+"""MusicLDM: text to music by latent diffusion, from scratch in PyTorch."""

@@ -1,0 +1,48 @@
+"""Denoising diffusion implicit models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from .base import Scheduler, predict
+from .plan import Plan, PlanBuilder
+from .spacing import timesteps
+
+__all__ = ["DDIM"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIM(Scheduler):
+    """DDIM with any eta: 0 is deterministic, 1 has the variance of ancestral sampling.
+
+    `set_alpha_to_one` says where the last step ends: at pure signal, or (MusicLDM) at timestep 0.
+
+    Source: Song et al. 2021 (arXiv 2010.02502), equations 12 and 16.
+    """
+
+    hub_class = "DDIMScheduler"
+
+    set_alpha_to_one: bool = False
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"DDIM: eta must be between 0 and 1, got {self.eta}")
+
+    def with_eta(self, eta: float) -> DDIM:
+        """The same solver with that share of ancestral noise."""
+        return replace(self, eta=eta)
+
+    def _plan(self, num_inference_steps: int) -> Plan:
+        builder = PlanBuilder("DDIM")
+        squared = self.noise_schedule.alphas_cumprod.tolist()
+        visited = timesteps(self, num_inference_steps)
+        levels = [squared[t] for t in visited] + [1.0 if self.set_alpha_to_one else squared[0]]
+        for t, (now, then) in zip(visited, pairwise(levels), strict=True):
+            x0, eps = predict(self.prediction_type, builder.x, builder.out, now**0.5, (1 - now) ** 0.5)
+            std = self.eta * ((1 - then) / (1 - now) * (1 - now / then)) ** 0.5
+            x = then**0.5 * x0 + (1 - then - std**2) ** 0.5 * eps
+            builder.add(t, x, x0, noise_std=std)
+        return builder.plan()
