@@ -1,7 +1,7 @@
 """Waveform -> log-mel spectrogram, exactly as the published model was trained.
 
-Four front ends circulate in this family of models; they differ in padding, in the power of the spectrum and in
-the floor of the logarithm, and a model hears the difference (rms 0.10 between two of them). This is the
+Four front ends circulate in this family of models; they differ in padding, in the power of the spectrum and
+in the floor of the logarithm, and a model hears the difference (rms 0.10 between two of them). This is the
 latent diffusion model's own: magnitude, centred frames, reflected edges, Slaney mel bank, natural logarithm.
 CLAP has another (48 kHz, power, decibels), which its feature extractor makes.
 
@@ -51,8 +51,8 @@ def log_mel(wave: Tensor, config: MelConfig = MUSICLDM_16K) -> Tensor:
     Raises ValueError if the wave is not (b, s) or shorter than half a window, which reflection needs.
 
     Source: karchkha/mt-musicldm, AudiostockDataset and TacotronSTFT (the authors' training front end).
-    Differs: short clips are for the caller to pad in samples (the authors pad the *spectrogram* with 0.0, which
-    is loud: silence is ln(1e-5) = -11.5).
+    Differs: short clips are for the caller to pad in samples (the authors pad the *spectrogram* with 0.0,
+    which is loud: silence is ln(1e-5) = -11.5).
     """
     if wave.ndim != 2 or wave.shape[1] <= config.n_fft // 2:
         raise ValueError(
@@ -60,7 +60,13 @@ def log_mel(wave: Tensor, config: MelConfig = MUSICLDM_16K) -> Tensor:
         )
     window = torch.hann_window(config.n_fft, dtype=wave.dtype, device=wave.device)
     spectrum = torch.stft(
-        wave, config.n_fft, config.hop_length, window=window, center=True, pad_mode="reflect", return_complex=True
+        wave,
+        config.n_fft,
+        config.hop_length,
+        window=window,
+        center=True,
+        pad_mode="reflect",
+        return_complex=True,
     )
     bank = mel_filterbank(config).to(wave)
     frames = (bank @ spectrum.abs()).clamp_min(config.floor).log()  # b f t
@@ -70,7 +76,8 @@ def log_mel(wave: Tensor, config: MelConfig = MUSICLDM_16K) -> Tensor:
 def mel_filterbank(config: MelConfig) -> Tensor:
     """-> (n_mels, n_fft // 2 + 1) float32 triangles of equal area on Slaney's mel scale.
 
-    Source: Slaney 1998, Auditory Toolbox; the values that `librosa.filters.mel(htk=False, norm="slaney")` has.
+    Source: Slaney 1998, Auditory Toolbox; the values that `librosa.filters.mel(htk=False, norm="slaney")`
+    has.
     """
     bins = torch.linspace(0, config.sampling_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)
     mels = torch.linspace(
@@ -78,7 +85,9 @@ def mel_filterbank(config: MelConfig) -> Tensor:
     )
     edges = _mel_to_hz(mels)
     lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    triangles = torch.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)).clamp_min(0)
+    triangles = torch.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)).clamp_min(
+        0
+    )
     return (triangles * 2 / (upper - lower)).float()
 
 

@@ -1,7 +1,7 @@
 """From noise to latents: the step, the loop, guidance. The text that a researcher copies.
 
-A *denoiser* is any callable `(x, timestep) -> model output`. A *plan* (see `schedulers`) is a table of numbers.
-The loop is a generator: progress bars, previews, early stops and edits belong to the caller.
+A *denoiser* is any callable `(x, timestep) -> model output`. A *plan* (see `schedulers`) is a table of
+numbers. The loop is a generator: progress bars, previews, early stops and edits belong to the caller.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .schedulers.plan import Plan, Row
 
-__all__ = ["Conditioned", "Denoiser", "Guided", "Step", "denoise_step", "iterate", "sample", "seeded_noise"]
+__all__ = ["Conditioned", "Denoiser", "Guided", "Step", "denoise_step", "draw_noise", "iterate", "sample"]
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -23,7 +23,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 class Step(NamedTuple):
     """What `iterate` yields after each evaluation of the model."""
 
-    index: int
+    row: int
     timestep: float
     x: Tensor  # (b, c, t, f), the live state: editing it in place edits the trajectory
     x0: Tensor  # (b, c, t, f), the estimate of the finished latents that this step was made from
@@ -45,10 +45,11 @@ def denoise_step(denoiser: Denoiser, state: Tensor, row: Row, noise: Tensor) -> 
 class Guided:
     """Turns a U-Net and two conditions into a denoiser by classifier-free guidance: u + w (c - u).
 
-    cond, uncond: (b, d); scale: a number or a () tensor. The U-Net runs once on both halves, unconditional first,
-    in the conditions' dtype; guidance itself is computed in the state's.
+    cond, uncond: (b, d); scale: a number or a () tensor. The U-Net runs once on both halves, unconditional
+    first, in the conditions' dtype; guidance itself is computed in the state's.
 
-    Source: Ho and Salimans 2022 (arXiv 2207.12598), equation 6, with w counted as MusicLDM does (1 = no guidance).
+    Source: Ho and Salimans 2022 (arXiv 2207.12598), equation 6, with w counted as MusicLDM does (1 = no
+    guidance).
     """
 
     def __init__(self, unet: nn.Module, cond: Tensor, uncond: Tensor, scale: Tensor | float) -> None:
@@ -102,7 +103,8 @@ def iterate(
         step_noise = repeat(torch.zeros_like(noise), len(plan))
     elif isinstance(step_noise, Tensor) and step_noise.shape != (len(plan), *noise.shape):
         raise ValueError(
-            f"iterate: got step_noise of shape {tuple(step_noise.shape)}, expected {(len(plan), *noise.shape)}"
+            f"iterate: got step_noise of shape {tuple(step_noise.shape)}, expected "
+            f"{(len(plan), *noise.shape)}"
         )
     return _steps(denoiser, plan, noise, step_noise, step)
 
@@ -118,9 +120,9 @@ def _steps(
     tables = plan.to(noise.device, dtype)
     state = tables.start(noise.to(dtype))
     timesteps = plan.timesteps.tolist()
-    for index, (row, extra) in enumerate(zip(tables.rows(), step_noise, strict=True)):
+    for k, (row, extra) in enumerate(zip(tables.rows(), step_noise, strict=True)):
         state, x0 = step(denoiser, state, row, extra.to(state))
-        yield Step(index, timesteps[index], state[0], x0)
+        yield Step(k, timesteps[k], state[0], x0)
 
 
 @torch.no_grad()
@@ -133,16 +135,24 @@ def sample(
     step: Callable[[Denoiser, Tensor, Row, Tensor], tuple[Tensor, Tensor]] = denoise_step,
 ) -> Tensor:
     """noise: (b, c, t, f) -> (b, c, t, f) latents: `iterate` run to its end, without gradients."""
-    last = None
-    for last in iterate(denoiser, plan, noise, step_noise=step_noise, step=step):
-        pass
-    assert last is not None  # a plan has at least one row
+    *_, last = iterate(denoiser, plan, noise, step_noise=step_noise, step=step)
     return last.x
 
 
-def seeded_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
-    """One generator per item; shape: (c, t, f) -> (b, c, t, f) float32 on the CPU.
+def draw_noise(
+    shape: tuple[int, ...],
+    generators: torch.Generator | Sequence[torch.Generator] | None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """-> shape (b, c, t, f) of unit variance, drawn on the generators' device and moved.
 
-    Item k depends on its own generator alone: not on the batch, the device or the model's dtype.
+    A sequence has one generator per item, so that item k depends on its own alone: not on the batch it is in.
+    One generator, or None (torch's global one), draws the whole batch at once, as the published pipeline
+    does.
     """
-    return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
+    if isinstance(generators, Sequence):
+        items = [draw_noise((1, *shape[1:]), generator, device, dtype) for generator in generators]
+        return torch.cat(items)
+    drawn_on = device if generators is None else generators.device
+    return torch.randn(shape, generator=generators, device=drawn_on, dtype=dtype).to(device)

@@ -267,7 +267,9 @@ class Transformer(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attn1 = SelfAttention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
-        self.attn2 = SelfAttention(channels, heads)  # "cross" attention of the original, never given a context
+        self.attn2 = SelfAttention(
+            channels, heads
+        )  # "cross" attention of the original, never given a context
         self.norm3 = nn.LayerNorm(channels)
         self.ff = GEGLU(channels, 4 * channels)
         self.proj_out = nn.Linear(channels, channels)

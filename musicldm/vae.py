@@ -103,7 +103,8 @@ class VAE(nn.Module):
             )
         if mel.shape[2] % factor or mel.shape[3] % factor:
             raise ValueError(
-                f"VAE.encode: got {mel.shape[2]} frames of {mel.shape[3]} bins, expected multiples of {factor};"
+                f"VAE.encode: got {mel.shape[2]} frames of {mel.shape[3]} bins, expected multiples of "
+                f"{factor};"
                 " pad or cut the spectrogram"
             )
         mean, logvar = self.quant(self.encoder(mel)).chunk(2, dim=1)
@@ -144,7 +145,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents, already through `post_quant` -> log-mel. One residual block more per stage than the encoder."""
+    """Latents, already through `post_quant` -> log-mel. One residual block more per stage than the
+    encoder."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -171,7 +173,9 @@ class Decoder(nn.Module):
 class Stage(nn.Module):
     """Residual blocks of one resolution, then the change to the next."""
 
-    def __init__(self, channels_in: int, channels: int, layers: int, groups: int, resample: nn.Module) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, layers: int, groups: int, resample: nn.Module
+    ) -> None:
         super().__init__()
         widths = [channels_in] + [channels] * (layers - 1)
         self.res = nn.Sequential(*(ResBlock(width, channels, groups) for width in widths))

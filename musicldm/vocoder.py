@@ -31,11 +31,15 @@ class VocoderConfig:
     leaky_relu_slope: float
 
     def __post_init__(self) -> None:
-        for a, b in (("upsample_rates", "upsample_kernel_sizes"),
-                     ("resblock_kernel_sizes", "resblock_dilation_sizes")):
+        for a, b in (
+            ("upsample_rates", "upsample_kernel_sizes"),
+            ("resblock_kernel_sizes", "resblock_dilation_sizes"),
+        ):
             if len(getattr(self, a)) != len(getattr(self, b)):
-                raise ValueError(f"VocoderConfig: {a} {getattr(self, a)} and {b} {getattr(self, b)} "
-                                 "must have the same length")
+                raise ValueError(
+                    f"VocoderConfig: {a} {getattr(self, a)} and {b} {getattr(self, b)} "
+                    "must have the same length"
+                )
         if self.upsample_initial_channel % 2 ** len(self.upsample_rates):
             raise ValueError(
                 f"VocoderConfig: {self.upsample_initial_channel} channels cannot be halved "
@@ -96,9 +100,7 @@ class Stage(nn.Module):
         self.up = nn.ConvTranspose1d(channels_in, channels, kernel, stride=rate, padding=(kernel - rate) // 2)
         self.res = nn.ModuleList(
             ResBlock(channels, k, dilations, self.slope)
-            for k, dilations in zip(
-                config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
-            )
+            for k, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,7 +116,8 @@ class ResBlock(nn.Module):
         super().__init__()
         self.slope = slope
         self.convs1 = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2) for d in dilations
+            nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2)
+            for d in dilations
         )
         self.convs2 = nn.ModuleList(
             nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations

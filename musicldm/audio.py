@@ -1,0 +1,97 @@
+"""Audio files: read, resample, write. Samples are float32 in [-1, 1]; files are never silently wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+__all__ = ["FORMATS", "check_finite", "read", "resample", "to_int16", "warn_if_silent", "write"]
+
+log = logging.getLogger(__name__)
+
+FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+SILENCE = 1e-3  # peak, -60 dB of full scale
+BLOCK = 1 << 16  # samples a call: libsndfile's Vorbis encoder keeps a whole call on its stack
+
+Samples = NDArray[np.float32]
+
+
+def write(path: str | os.PathLike[str], wave: Samples, rate: int, *, float32: bool = False) -> None:
+    """wave: (s,) mono or (s, c) -> a .wav, .flac or .ogg file, by its suffix; it appears whole or not at all.
+
+    WAV and FLAC hold 16-bit integers; `float32` writes a WAV of the samples as they are.
+    Raises ValueError for another suffix or non-finite samples.
+    """
+    path = Path(path)
+    kind = check_suffix(path, float32)
+    check_finite(wave, path.name)
+    data = to_int16(wave) if kind[1] == "PCM_16" else np.asarray(wave, np.float32)
+    partial = path.with_name(path.name + ".partial")
+    channels = 1 if data.ndim == 1 else data.shape[1]
+    try:
+        with soundfile.SoundFile(partial, "w", rate, channels, kind[1], format=kind[0]) as file:
+            for start in range(0, len(data), BLOCK):
+                file.write(data[start : start + BLOCK])
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_suffix(path: Path, float32: bool = False) -> tuple[str, str]:
+    """libsndfile's format and subtype for a file name. Raises ValueError for one that is not offered."""
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(
+            f"{path.name}: cannot write {path.suffix or 'a name without suffix'}, expected "
+            f"one of {', '.join(FORMATS)}"
+        )
+    if float32 and kind[0] != "WAV":
+        raise ValueError(f"{path.name}: 32-bit float samples go into .wav files, not {path.suffix}")
+    return ("WAV", "FLOAT") if float32 else kind
+
+
+def to_int16(wave: Samples) -> NDArray[np.int16]:
+    """Samples in [-1, 1], clipped, times 32767: 1.0 is 32767, never -32768."""
+    return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Samples, int]:
+    """A file that libsndfile can read -> (s,) mono float32, channels averaged; and its rate in Hz.
+
+    Raises ValueError naming the file if it is no audio, empty, or holds non-finite samples.
+    """
+    try:
+        data, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise ValueError(f"{os.fspath(path)}: not an audio file that can be read ({error})") from error
+    if not len(data):
+        raise ValueError(f"{os.fspath(path)}: holds no samples")
+    check_finite(data, os.fspath(path))
+    return data.mean(axis=1), int(rate)
+
+
+def resample(wave: Samples, rate: int, to_rate: int) -> Samples:
+    """wave: (..., s) at `rate` Hz -> (..., round(s * to_rate / rate)), by soxr in high quality."""
+    return np.moveaxis(soxr.resample(np.moveaxis(wave, -1, 0), rate, to_rate, quality="HQ"), 0, -1)
+
+
+def check_finite(wave: Samples, what: str) -> None:
+    """Raises ValueError if a sample is NaN or infinite: never turned into silence."""
+    if not np.isfinite(wave).all():
+        raise ValueError(
+            f"{what}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite; in half "
+            "precision the networks can overflow: use float32 or bfloat16"
+        )
+
+
+def warn_if_silent(wave: Samples, what: str) -> None:
+    """Logs a warning if nobody would hear it."""
+    peak = float(np.abs(wave).max(initial=0.0))
+    if peak < SILENCE:
+        log.warning("%s is nearly silent: peak %.2g of full scale", what, peak)

@@ -1,0 +1,338 @@
+"""Text to waveform: the published pipeline's call, over the functions of this package."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import audio, inputs
+from .checkpoint import Heads, load_components, save_components
+from .clap import CLAP
+from .ranking import rank
+from .sampling import Conditioned, Denoiser, Guided, draw_noise, iterate
+from .schedulers import Scheduler
+from .unet import UNet
+from .vae import VAE
+from .vocoder import HiFiGAN
+
+__all__ = ["MusicLDMOutput", "MusicLDMPipeline"]
+
+log = logging.getLogger(__name__)
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+Prompts = list[str] | Tensor  # texts, or their CLAP embeddings (b, d)
+
+
+@dataclass(frozen=True)
+class MusicLDMOutput:
+    """What a call gives.
+
+    audios: (b n, s) float32 array or tensor, prompt-major, each prompt's best candidate first; or latents.
+    scores: (b, n) CLAP cosines in the same order, None unless ranked. order: (b, n) which candidate, 0 to n -
+    1, each clip was: with a seed s, clip (i, j) is s + i n + order[i, j].
+    """
+
+    audios: Any
+    scores: np.ndarray | None
+    order: np.ndarray
+
+
+class MusicLDMPipeline:
+    """The seven parts of a checkpoint and the call that runs them.
+
+    `scheduler` may be set at any time; the other parts are modules like any other. Parts can be shared:
+    `MusicLDMPipeline(**pipe.components)` copies nothing.
+
+    Source of the call: Diffusers 0.33.1, MusicLDMPipeline. Differs: candidates are ranked inside their
+    prompt; lengths are exact; a negative prompt may be one for all and goes with `prompt_embeds`; what cannot
+    be honoured is an error.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        text_encoder: Any,
+        tokenizer: Any,
+        feature_extractor: Any,
+        unet: UNet,
+        scheduler: Scheduler,
+        vocoder: HiFiGAN,
+    ) -> None:
+        self.vae = vae
+        self.text_encoder = text_encoder
+        self.tokenizer = tokenizer
+        self.feature_extractor = feature_extractor
+        self.unet = unet
+        self.scheduler = scheduler
+        self.vocoder = vocoder
+        self.clap = CLAP(text_encoder, tokenizer, feature_extractor)
+        self.grid = inputs.Grid(vocoder.config.sampling_rate, vocoder.config.hop_length, vae.config.factor)
+        self._offload_to: torch.device | None = None
+        self._check_seams()
+
+    def _check_seams(self) -> None:
+        unet, vae, vocoder = self.unet.config, self.vae.config, self.vocoder.config
+        seams = [
+            ("latent channels", "U-Net input", unet.in_channels, "VAE", vae.latent_channels),
+            ("latent channels", "U-Net output", unet.out_channels, "VAE", vae.latent_channels),
+            ("condition width", "U-Net", unet.cond_dim, "CLAP", self.clap.dim),
+            ("mel bins over the VAE's factor", "vocoder", vocoder.model_in_dim % vae.factor, "remainder", 0),
+        ]
+        for what, left, a, right, b in seams:
+            if a != b:
+                raise ValueError(f"these parts do not fit together: {what}, {left} {a}, {right} {b}")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        id_or_folder: str | os.PathLike[str],
+        *,
+        torch_dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        variant: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        heads: Heads = None,
+    ) -> MusicLDMPipeline:
+        """A pipeline from a hub id or a local folder; float32 unless `torch_dtype` says otherwise.
+
+        The arguments and errors are those of `checkpoint.load_components`.
+        """
+        return cls(
+            **load_components(
+                id_or_folder,
+                torch_dtype=torch_dtype,
+                revision=revision,
+                variant=variant,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                heads=heads,
+            )
+        )
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write a folder in the hub's layout (safetensors), which Diffusers 0.33.1 can read too."""
+        save_components(folder, self.components)
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The seven parts, by the constructor's names."""
+        return {
+            "vae": self.vae,
+            "text_encoder": self.text_encoder,
+            "tokenizer": self.tokenizer,
+            "feature_extractor": self.feature_extractor,
+            "unet": self.unet,
+            "scheduler": self.scheduler,
+            "vocoder": self.vocoder,
+        }
+
+    @property
+    def _modules(self) -> tuple[nn.Module, ...]:
+        return self.vae, self.text_encoder, self.unet, self.vocoder
+
+    def to(self, *device_or_dtype: Any) -> MusicLDMPipeline:
+        """Move every network to a device, a dtype, or both. Returns the pipeline."""
+        for module in self._modules:
+            module.to(*device_or_dtype)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the next call computes."""
+        return self._offload_to or _weight(self.unet).device
+
+    def enable_model_cpu_offload(self, gpu_id: int = 0) -> None:
+        """Keep the networks on the CPU and bring each to the GPU, whole, for the time that it works.
+
+        Raises RuntimeError where there is no such GPU.
+        """
+        if gpu_id >= torch.cuda.device_count():
+            raise RuntimeError(
+                f"enable_model_cpu_offload: there is no GPU {gpu_id} here ({torch.cuda.device_count()} "
+                "found); "
+                "without it the pipeline runs on the CPU as it is"
+            )
+        self.to("cpu")
+        self._offload_to = torch.device("cuda", gpu_id)
+
+    @contextmanager
+    def _placed(self, module: nn.Module) -> Iterator[None]:
+        """`module` on the GPU while offloading, and back. Every use of a network goes through here, methods
+        too."""
+        if self._offload_to is None:
+            yield
+            return
+        module.to(self._offload_to)
+        try:
+            yield
+        finally:
+            module.to("cpu")
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        audio_length_in_s: float | None = None,
+        num_inference_steps: int = 200,
+        guidance_scale: float = 2.0,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_waveforms_per_prompt: int = 1,
+        eta: float = 0.0,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        return_dict: bool = True,
+        callback: Callable[[int, float, Tensor], None] | None = None,
+        callback_steps: int = 1,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        output_type: Literal["np", "pt", "latent"] = "np",
+        *,
+        seed: int | Sequence[int] | None = None,
+    ) -> MusicLDMOutput | tuple[Any]:
+        """Prompts, or their CLAP embeddings (b, d), -> b n clips of exactly `round(rate * seconds)` samples.
+
+        seed: an int, or one per clip; clip k of an int has seed + k, and sounds the same alone or in any
+        batch. generator: draws as the published pipeline does. latents: (b n, c, rows, columns) of unit
+        variance. guidance_scale: up to 1 there is no guidance, as in the published pipeline. eta: share of
+        ancestral noise, for DDIM. callback(step, timestep, latents): the latents are live.
+
+        Raises TypeError or ValueError, before any work, for whatever cannot be honoured; FloatingPointError
+        if a network overflows.
+        """
+        n = inputs.as_count(num_waveforms_per_prompt, "num_waveforms_per_prompt")
+        inputs.as_count(callback_steps, "callback_steps")
+        guidance = inputs.as_guidance(guidance_scale)
+        if output_type not in ("np", "pt", "latent"):
+            raise ValueError(f"output_type: got {output_type!r}, expected 'np', 'pt' or 'latent'")
+        if cross_attention_kwargs:
+            raise ValueError(
+                f"cross_attention_kwargs: got {cross_attention_kwargs}, but no adapter is loaded"
+            )
+        prompts, negatives = self._check_conditions(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds
+        )
+        batch = len(prompts)
+        if audio_length_in_s is None:
+            audio_length_in_s = self.grid.seconds(self.unet.config.sample_size)
+        samples = self.grid.samples(audio_length_in_s)
+        columns = self.vocoder.config.model_in_dim // self.grid.factor
+        shape = (batch * n, self.unet.config.in_channels, self.grid.rows(samples), columns)
+        if latents is not None:
+            inputs.check_latents(latents, shape)
+        generators = inputs.as_generators(generator, seed, batch * n)
+        scheduler = self.scheduler.with_eta(eta) if eta else self.scheduler
+        plan = scheduler.plan(inputs.as_count(num_inference_steps, "num_inference_steps"))
+
+        cond = self._embed(prompts)
+        denoiser = self._denoiser(cond, negatives, n, guidance)
+        # parity: the published pipeline draws in the model's dtype, on which a generator's stream depends
+        drawn_dtype = _weight(self.unet).dtype if seed is None else torch.float32
+        draw = partial(draw_noise, shape, generators, self.device, drawn_dtype)
+        noise = draw() if latents is None else latents.to(self.device)
+        step_noise = (draw() for _ in range(len(plan))) if plan.stochastic else None
+        with self._placed(self.unet):
+            for step in iterate(denoiser, plan, noise.float(), step_noise=step_noise):
+                if callback is not None and step.row % callback_steps == 0:
+                    callback(step.row, step.timestep, step.x)
+        if output_type == "latent":
+            return self._output(step.x, None, _unranked(batch, n), return_dict)
+        wave = self._finite(self.decode(step.x)[:, :samples].float())
+        wave, scores, order = self._ranked(wave, cond) if n > 1 else (wave, None, _unranked(batch, n))
+        audios = wave.cpu().numpy()
+        for k, clip in enumerate(audios):
+            audio.warn_if_silent(clip, f"clip {k}")
+        return self._output(wave if output_type == "pt" else audios, scores, order, return_dict)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents: (b, c, t, f) at unit scale -> (b, s) waveform, uncut: the VAE's decoder, then the
+        vocoder."""
+        with self._placed(self.vae):
+            mel = self.vae.decode(latents.to(_weight(self.vae)))
+        with self._placed(self.vocoder):
+            return self.vocoder(mel[:, 0].to(_weight(self.vocoder)))
+
+    def _check_conditions(
+        self, prompt: Any, negative_prompt: Any, prompt_embeds: Any, negative_prompt_embeds: Any
+    ) -> tuple[Prompts, Prompts]:
+        """Both sides of guidance, as texts or embeddings; one negative may stand for all."""
+        if (prompt is None) == (prompt_embeds is None):
+            raise ValueError(
+                f"got {'neither' if prompt is None else 'both'} of prompt and prompt_embeds: give one"
+            )
+        if negative_prompt is not None and negative_prompt_embeds is not None:
+            raise ValueError("got both negative_prompt and negative_prompt_embeds: give one")
+        dim = self.clap.dim
+        prompts: Prompts = (
+            inputs.as_embeds(prompt_embeds, "prompt_embeds", dim)
+            if prompt is None
+            else inputs.as_prompts(prompt)
+        )
+        negatives: Prompts = (
+            inputs.as_prompts(negative_prompt or "", "negative_prompt")
+            if negative_prompt_embeds is None
+            else inputs.as_embeds(negative_prompt_embeds, "negative_prompt_embeds", dim)
+        )
+        if len(negatives) not in (1, len(prompts)):
+            raise ValueError(
+                f"got {len(negatives)} negative prompts for {len(prompts)} prompts, expected 1 or one each"
+            )
+        return prompts, negatives
+
+    def _embed(self, prompts: Prompts) -> Tensor:
+        if isinstance(prompts, Tensor):
+            return prompts
+        with self._placed(self.text_encoder):
+            return self.clap.embed_text(prompts)
+
+    def _denoiser(self, cond: Tensor, negatives: Prompts, n: int, guidance: float) -> Denoiser:
+        def each(embeds: Tensor) -> Tensor:  # one condition per clip
+            return embeds.to(_weight(self.unet)).expand(len(cond), -1).repeat_interleave(n, dim=0)
+
+        if guidance <= 1:
+            return Conditioned(self.unet, each(cond).to(self.device))
+        uncond = self._embed(negatives)
+        return Guided(self.unet, each(cond).to(self.device), each(uncond).to(self.device), guidance)
+
+    def _finite(self, wave: Tensor) -> Tensor:
+        if not torch.isfinite(wave).all():
+            raise FloatingPointError(
+                f"the waveform holds NaN or infinity (U-Net {_weight(self.unet).dtype}, VAE "
+                f"{_weight(self.vae).dtype}, "
+                f"vocoder {_weight(self.vocoder).dtype}); use float32 or bfloat16, for one network with "
+                "pipe.vae.to(torch.float32)"
+            )
+        return wave
+
+    def _ranked(self, wave: Tensor, cond: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        with self._placed(self.text_encoder):
+            heard = self.clap.embed_audio(wave, self.grid.rate)
+        scores, order = rank(heard, cond.to(heard.device))
+        clips = wave.reshape(*order.shape, -1)
+        index = order.to(wave.device)[..., None].expand_as(clips)
+        return clips.gather(1, index).flatten(0, 1), scores.cpu().numpy(), order.cpu().numpy()
+
+    @staticmethod
+    def _output(
+        audios: Any, scores: np.ndarray | None, order: np.ndarray, return_dict: bool
+    ) -> MusicLDMOutput | tuple[Any]:
+        return MusicLDMOutput(audios, scores, order) if return_dict else (audios,)
+
+
+def _unranked(batch: int, n: int) -> np.ndarray:
+    return np.tile(np.arange(n), (batch, 1))
+
+
+def _weight(module: nn.Module) -> Tensor:
+    """A parameter that shows a network's dtype and device."""
+    return next(module.parameters())

@@ -1,0 +1,138 @@
+"""Tables between the hub's layout (as Diffusers and transformers write it) and our modules."""
+
+from __future__ import annotations
+
+import torch
+
+from .mapping import FOLD, SQUEEZE, Rule, Table, rule
+
+__all__ = ["CLAP", "UNET", "VAE", "vocoder"]
+
+
+def _unet_res(ours: str, theirs: str) -> list[Rule]:
+    renamed = {"emb": "time_emb_proj", "skip": "conv_shortcut"}
+    names = ("norm1", "conv1", "emb", "norm2", "conv2", "skip")
+    return [rule(f"{ours}.{name}.{{p}}", f"{theirs}.{renamed.get(name, name)}.{{p}}") for name in names]
+
+
+def _unet_transformer(ours: str, theirs: str) -> list[Rule]:
+    block = f"{theirs}.transformer_blocks.0"
+    return [
+        rule(f"{ours}.norm.{{p}}", f"{theirs}.norm.{{p}}"),
+        rule(f"{ours}.proj_in.weight", f"{theirs}.proj_in.weight", op=SQUEEZE),
+        rule(f"{ours}.proj_in.bias", f"{theirs}.proj_in.bias"),
+        rule(f"{ours}.norm{{n}}.{{p}}", f"{block}.norm{{n}}.{{p}}"),
+        rule(f"{ours}.attn{{n}}.qkv.weight", *(f"{block}.attn{{n}}.to_{x}.weight" for x in "qkv")),
+        rule(f"{ours}.attn{{n}}.out.{{p}}", f"{block}.attn{{n}}.to_out.0.{{p}}"),
+        rule(f"{ours}.ff.proj.{{p}}", f"{block}.ff.net.0.proj.{{p}}"),
+        rule(f"{ours}.ff.out.{{p}}", f"{block}.ff.net.2.{{p}}"),
+        rule(f"{ours}.proj_out.weight", f"{theirs}.proj_out.weight", op=SQUEEZE),
+        rule(f"{ours}.proj_out.bias", f"{theirs}.proj_out.bias"),
+    ]
+
+
+UNET = Table(
+    "U-Net",
+    (
+        rule("time_embed.fc{n}.{p}", "time_embedding.linear_{n}.{p}"),
+        rule("cond_embed.{p}", "class_embedding.{p}"),
+        rule("conv_in.{p}", "conv_in.{p}"),
+        *_unet_res("down.{i}.res.{j}", "down_blocks.{i}.resnets.{j}"),
+        *_unet_transformer("down.{i}.attn.{j}", "down_blocks.{i}.attentions.{j}"),
+        rule("down.{i}.downsample.0.{p}", "down_blocks.{i}.downsamplers.0.conv.{p}"),
+        *_unet_res("mid.res1", "mid_block.resnets.0"),
+        *_unet_transformer("mid.attn", "mid_block.attentions.0"),
+        *_unet_res("mid.res2", "mid_block.resnets.1"),
+        *_unet_res("up.{i}.res.{j}", "up_blocks.{i}.resnets.{j}"),
+        *_unet_transformer("up.{i}.attn.{j}", "up_blocks.{i}.attentions.{j}"),
+        rule("up.{i}.upsample.0.{p}", "up_blocks.{i}.upsamplers.0.conv.{p}"),
+        rule("norm_out.{p}", "conv_norm_out.{p}"),
+        rule("conv_out.{p}", "conv_out.{p}"),
+    ),
+)
+
+
+def _vae_res(ours: str, theirs: str) -> list[Rule]:
+    renamed = {"skip": "conv_shortcut"}
+    names = ("norm1", "conv1", "norm2", "conv2", "skip")
+    return [rule(f"{ours}.{name}.{{p}}", f"{theirs}.{renamed.get(name, name)}.{{p}}") for name in names]
+
+
+def _vae_mid(ours: str, theirs: str) -> list[Rule]:
+    attention = f"{theirs}.attentions.0"
+    return [
+        *_vae_res(f"{ours}.res1", f"{theirs}.resnets.0"),
+        rule(f"{ours}.attn.norm.{{p}}", f"{attention}.group_norm.{{p}}"),
+        # the second spelling is that of files written before 2023
+        rule(f"{ours}.attn.qkv.{{p}}", *(f"{attention}.to_{x}.{{p}}" for x in "qkv")).also(
+            *(f"{attention}.{x}.{{p}}" for x in ("query", "key", "value"))
+        ),
+        rule(f"{ours}.attn.out.{{p}}", f"{attention}.to_out.0.{{p}}").also(f"{attention}.proj_attn.{{p}}"),
+        *_vae_res(f"{ours}.res2", f"{theirs}.resnets.1"),
+    ]
+
+
+def _vae_half(ours: str, direction: str) -> list[Rule]:
+    stage = f"{ours}.{direction}_blocks.{{i}}"
+    return [
+        rule(f"{ours}.conv_in.{{p}}", f"{ours}.conv_in.{{p}}"),
+        *_vae_res(f"{ours}.stages.{{i}}.res.{{j}}", f"{stage}.resnets.{{j}}"),
+        rule(f"{ours}.stages.{{i}}.resample.conv.{{p}}", f"{stage}.{direction}samplers.0.conv.{{p}}"),
+        *_vae_mid(f"{ours}.mid", f"{ours}.mid_block"),
+        rule(f"{ours}.norm_out.{{p}}", f"{ours}.conv_norm_out.{{p}}"),
+        rule(f"{ours}.conv_out.{{p}}", f"{ours}.conv_out.{{p}}"),
+    ]
+
+
+VAE = Table(
+    "VAE",
+    (
+        *_vae_half("encoder", "down"),
+        *_vae_half("decoder", "up"),
+        rule("quant.{p}", "quant_conv.{p}"),
+        rule("post_quant.{p}", "post_quant_conv.{p}"),
+    ),
+)
+
+
+def vocoder(stages: int, kernels: int) -> Table:
+    """The hub numbers residual blocks through all stages, so its table depends on how many there are."""
+    return Table(
+        "vocoder",
+        (
+            *_folded("conv_pre", "conv_pre"),
+            *(r for i in range(stages) for r in _folded(f"stages.{i}.up", f"upsampler.{i}")),
+            *(
+                r
+                for i in range(stages)
+                for j in range(kernels)
+                for n in (1, 2)
+                for r in _folded(
+                    f"stages.{i}.res.{j}.convs{n}.{{d}}", f"resblocks.{i * kernels + j}.convs{n}.{{d}}"
+                )
+            ),
+            *_folded("conv_post", "conv_post"),
+        ),
+        added={  # input normalisation, off in every MusicLDM; the hub's class has the buffers all the same
+            "mean": lambda ours: torch.zeros(ours["conv_pre.weight"].shape[1]),
+            "scale": lambda ours: torch.ones(ours["conv_pre.weight"].shape[1]),
+        },
+    )
+
+
+def _folded(ours: str, theirs: str) -> list[Rule]:
+    """A convolution saved plainly, or with weight norm in either of torch's spellings."""
+    old, new = f"{theirs}.weight_", f"{theirs}.parametrizations.weight.original"
+    weight = rule(f"{ours}.weight", f"{theirs}.weight")
+    weight = weight.also(f"{old}g", f"{old}v", op=FOLD).also(f"{new}0", f"{new}1", op=FOLD)
+    return [weight, rule(f"{ours}.bias", f"{theirs}.bias")]
+
+
+CLAP = Table(
+    "CLAP",
+    (rule("{rest}", "{rest}"),),
+    ignore={
+        "text_model.embeddings.position_ids": "constant 0, 1, 2, ...; some versions of transformers save it",
+        "text_model.embeddings.token_type_ids": "constant 0; some versions of transformers save it",
+    },
+)
