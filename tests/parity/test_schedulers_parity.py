@@ -6,6 +6,7 @@ wrong, the oracle is another part of Diffusers that is right; `test_schedulers.p
 """
 
 import importlib
+import itertools
 import json
 from dataclasses import replace
 
@@ -184,41 +185,44 @@ def test_trajectories_equal_diffusers_at_every_step(solver, spacing, prediction_
             check(solver, steps)
 
 
-def variants():
-    for order in (1, 2, 3):
-        for algorithm in ("dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"):
-            for kind in ("midpoint", "heun"):
-                for last in ("zero", "sigma_min"):
-                    for lower in (True, False):
-                        settings = {
-                            "solver_order": order, "algorithm_type": algorithm, "solver_type": kind,
-                            "final_sigmas_type": last, "lower_order_final": lower,
-                        }  # fmt: skip
-                        if last == "zero" and not algorithm.endswith("++"):
-                            continue  # Diffusers refuses it
-                        if order < 3:
-                            yield DPMSolver(**settings)
-                        if algorithm != "sde-dpmsolver" and (algorithm, kind, order) != (
-                            "sde-dpmsolver++",
-                            "heun",
-                            3,
-                        ):
-                            yield DPMSolverSinglestep(**settings)
-        for kind in ("bh1", "bh2"):
-            for data in (True, False):
-                for lower in (True, False):
-                    yield UniPC(
-                        solver_order=order, solver_type=kind, predict_x0=data, lower_order_final=lower,
-                        final_sigmas_type="sigma_min",
-                    )  # fmt: skip
-        yield UniPC(solver_order=order)
-    yield DPMSolver(final_sigmas_type="sigma_min", euler_at_final=True)
+def dpm_variants():
+    for order, algorithm, kind, last, lower in itertools.product(
+        (1, 2, 3),
+        ("dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"),
+        ("midpoint", "heun"),
+        ("zero", "sigma_min"),
+        (True, False),
+    ):
+        settings = {
+            "solver_order": order, "algorithm_type": algorithm, "solver_type": kind,
+            "final_sigmas_type": last, "lower_order_final": lower,
+        }  # fmt: skip
+        if last == "zero" and not algorithm.endswith("++"):
+            continue  # Diffusers refuses it
+        if order < 3:  # wrong in Diffusers, tested below
+            yield DPMSolver(**settings)
+        if algorithm != "sde-dpmsolver" and (algorithm, kind, order) != ("sde-dpmsolver++", "heun", 3):
+            yield DPMSolverSinglestep(**settings)
+
+
+def unipc_variants():
+    for order, kind, data, lower in itertools.product(
+        (1, 2, 3), ("bh1", "bh2"), (True, False), (True, False)
+    ):
+        yield UniPC(
+            solver_order=order, solver_type=kind, predict_x0=data, lower_order_final=lower,
+            final_sigmas_type="sigma_min",
+        )  # fmt: skip
+    yield UniPC(solver_order=1)
+    yield UniPC(solver_order=3)
+
+
+def schedule_variants():
     for solver in (DPMSolver, DPMSolverSinglestep, UniPC, LMS, Euler, Heun):
         yield solver(use_karras_sigmas=True)
     for solver in (LMS, Euler, Heun):
         yield solver(use_exponential_sigmas=True)
         yield solver(use_karras_sigmas=True, timestep_spacing="trailing")
-    yield Euler(final_sigmas_type="sigma_min")
     for solver in SOLVERS:
         yield solver(beta_schedule="linear")
         if solver is not PNDM:  # odd strides
@@ -227,13 +231,15 @@ def variants():
             yield solver(
                 rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing"
             )
+    yield DPMSolver(final_sigmas_type="sigma_min", euler_at_final=True)
+    yield Euler(final_sigmas_type="sigma_min")
     yield DDIM(set_alpha_to_one=True)
     yield InverseDDIM(set_alpha_to_one=True)
     yield PNDM(set_alpha_to_one=True, skip_prk_steps=True)
     yield PNDM(steps_offset=0, skip_prk_steps=True)
 
 
-@pytest.mark.parametrize("solver", list(variants()), ids=str)
+@pytest.mark.parametrize("solver", [*dpm_variants(), *unipc_variants(), *schedule_variants()], ids=str)
 def test_variants_equal_diffusers_at_every_step(solver):
     for steps in FEW:
         if not wrong_in_diffusers(solver, steps):
