@@ -1,6 +1,6 @@
 """What an import costs on top of torch's own: each in a fresh process that has imported torch already.
 
-    python benchmarks/bench_import.py
+python benchmarks/bench_import.py
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def main() -> None:
     """Interleave the runs, so that a slow moment hits every row; print and store medians."""
     rounds = [{module: seconds(module) for module in MODULES} for _ in range(RUNS + 1)]
     rows = [
-        {"import": module, "median_s": round(statistics.median(r[module] for r in rounds[1:]), 4), "runs": RUNS}
+        {
+            "import": module,
+            "median_s": round(statistics.median(r[module] for r in rounds[1:]), 4),
+            "runs": RUNS,
+        }
         for module in MODULES  # the first round warms the file cache
     ]
     Path(__file__).with_name("results").joinpath("import.json").write_text(json.dumps(rows, indent=1) + "\n")
