@@ -2,9 +2,9 @@
 
 The problem needs no weights: data is a mixture of Gaussians, so the noise prediction is known exactly, and
 the error is the solver's alone. The solution is 4,000 steps of Heun's method, even in log sigma. The error is
-the median over samples, because the few that start between two components may end in either. The last step,
-down to no noise, is a single Euler step for most solvers: it makes the slopes on the left and the floor on the
-right.
+the median over samples, because the few that start between two components may end in either. The last
+step, down to no noise, is a single Euler step for most solvers: it makes the slopes on the left and the floor
+on the right.
 
     python benchmarks/solver_error.py [--out benchmarks/results]
 """
@@ -190,8 +190,10 @@ def _label(axes: Any, ends: list[tuple[float, tuple[float, float], str, Any]]) -
                 places[k] += overlap / 2
     right = max(end[1][0] for end in ends) * 1.3
     for place, (_, point, name, colour) in zip(places, ends, strict=True):
-        axes.annotate(name, point, xytext=(right, 10**place), color=colour, va="center", fontsize=9,
-                      arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6})  # fmt: skip
+        arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6}
+        axes.annotate(
+            name, point, xytext=(right, 10**place), color=colour, va="center", fontsize=9, arrowprops=arrow
+        )
     axes.set_xlim(right=right * 3)
 
 
