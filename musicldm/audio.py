@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "check_finite", "read", "resample", "to_int16", "warn_if_silent", "write"]
+__all__ = ["FORMATS", "check_finite", "encode", "read", "resample", "to_int16", "warn_if_silent", "write"]
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +30,26 @@ def write(path: str | os.PathLike[str], wave: Samples, rate: int, *, float32: bo
     Raises ValueError for another suffix or non-finite samples.
     """
     path = Path(path)
-    kind = check_suffix(path, float32)
-    check_finite(wave, path.name)
-    data = to_int16(wave) if kind[1] == "PCM_16" else np.asarray(wave, np.float32)
+    data = encode(path.name, wave, rate, float32=float32)
     partial = path.with_name(path.name + ".partial")
-    channels = 1 if data.ndim == 1 else data.shape[1]
     try:
-        with soundfile.SoundFile(partial, "w", rate, channels, kind[1], format=kind[0]) as file:
-            for start in range(0, len(data), BLOCK):
-                file.write(data[start : start + BLOCK])
+        partial.write_bytes(data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def encode(name: str, wave: Samples, rate: int, *, float32: bool = False) -> bytes:
+    """The bytes of the file that `write` makes for that name."""
+    kind = check_suffix(Path(name), float32)
+    check_finite(wave, name)
+    data = to_int16(wave) if kind[1] == "PCM_16" else np.asarray(wave, np.float32)
+    channels = 1 if data.ndim == 1 else data.shape[1]
+    encoded = io.BytesIO()
+    with soundfile.SoundFile(encoded, "w", rate, channels, kind[1], format=kind[0]) as file:
+        for start in range(0, len(data), BLOCK):
+            file.write(data[start : start + BLOCK])
+    return encoded.getvalue()
 
 
 def check_suffix(path: Path, float32: bool = False) -> tuple[str, str]:

@@ -59,8 +59,63 @@ def _parser() -> argparse.ArgumentParser:
         "--float32", action="store_true", help="write a WAV of 32-bit floats, not 16-bit integers"
     )
     _add_model_options(generate)
-    _add_sampling_options(generate)
+    _add_sampling_options(generate, seed="a whole number that names the clip; default: a new one")
+    _add_batch(commands)
+    _add_report(commands)
     return parser
+
+
+def _add_batch(commands: Any) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="make a clip from each row of a prompt file",
+        description="Make a clip from each row of a prompt file. Run again, it goes on where it stopped. "
+        "With torchrun --nproc-per-node N -m musicldm batch ..., N processes share the rows.",
+    )
+    batch.set_defaults(run=_batch)
+    batch.add_argument(
+        "prompts", type=Path, metavar="PROMPTS",
+        help=".txt, a prompt a line; or .csv with a header, or .jsonl, with prompt and, for rows that "
+        "differ, negative, seconds, steps, guidance, seed, id",
+    )  # fmt: skip
+    batch.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for clips and sidecars"
+    )
+    batch.add_argument("--batch-size", type=int, default=1, metavar="N",
+                       help="rows made at once (default: %(default)s); changes no clip")  # fmt: skip
+    batch.add_argument(
+        "--format", choices=("wav", "flac", "ogg"), default="wav", help="of the clips (default: wav)"
+    )
+    batch.add_argument(
+        "--float32", action="store_true", help="write WAVs of 32-bit floats, not 16-bit integers"
+    )
+    batch.add_argument("--keep-all", action="store_true", help="keep all candidates, not the best alone")
+    batch.add_argument(
+        "--overwrite", action="store_true", help="remove what other settings made in DIR; default: an error"
+    )
+    batch.add_argument("--columns", metavar="OURS=THEIRS,...",
+                       help="read these columns alone, as in prompt=caption,id=ytid")  # fmt: skip
+    batch.add_argument("--encoding", default="utf-8", help="of the prompt file (default: %(default)s)")
+    batch.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
+    _add_model_options(batch)
+    _add_sampling_options(batch, seed="a whole number that names the run's noise (default: 0)")
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="make a page to hear a batch on",
+        description="Make one HTML file that plays each clip of a batch beside its prompt, its picture, "
+        "its scores and its settings.",
+    )
+    report.set_defaults(run=_report)
+    report.add_argument("folder", type=Path, metavar="DIR", help="what `musicldm batch` wrote")
+    report.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the page (default: DIR/report.html)"
+    )
+    report.add_argument(
+        "--embed", action="store_true", help="put the sound into the page, so that it can be sent alone"
+    )
 
 
 def _add_model_options(command: argparse.ArgumentParser) -> None:
@@ -77,7 +132,7 @@ def _add_model_options(command: argparse.ArgumentParser) -> None:
                        help="of the U-Net: as its config says (default), or one per 32 channels")  # fmt: skip
 
 
-def _add_sampling_options(command: argparse.ArgumentParser) -> None:
+def _add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None:
     group = command.add_argument_group("sampling")
     group.add_argument("--seconds", type=float, help="length; default: that of the model's training clips")
     group.add_argument(
@@ -90,7 +145,7 @@ def _add_sampling_options(command: argparse.ArgumentParser) -> None:
         help="how strictly to follow the prompt (default: %(default)s; 1 is off)",
     )
     group.add_argument("--negative", metavar="PROMPT", help="what it should not sound like")
-    group.add_argument("--seed", type=int, help="a whole number that names the clip; default: a new one")
+    group.add_argument("--seed", type=int, help=seed)
     group.add_argument("--scheduler", choices=SCHEDULERS, help="solver; default: the checkpoint's")
     group.add_argument(
         "--eta",
@@ -139,6 +194,20 @@ def _generate(options: argparse.Namespace) -> int:
     if output.scores is not None:
         pairs = zip(output.order[0], output.scores[0], strict=True)
         print("candidates, best first: " + ", ".join(f"seed {seed + k} ({score:.3f})" for k, score in pairs))
+    return 0
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from .batch.command import run_batch
+
+    return run_batch(options, _load)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from .batch.report import write_report
+
+    path, clips = write_report(options.folder, options.output, embed=options.embed)
+    print(f"{path}: {clips} clips, {path.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

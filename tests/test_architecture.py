@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sampling": {"schedulers"},
     "checkpoint": {"clap", "unet", "vae", "vocoder", "schedulers", "weights_convert"},
     "pipeline": {"audio", "inputs", "checkpoint", "clap", "ranking", "sampling", *LEAVES},
-    "cli": {"audio", "pipeline", "schedulers", "checkpoint", "inspection"},
+    "batch": {"audio", "checkpoint", "inputs", "mel", "pipeline", "schedulers"},
+    "cli": {"audio", "batch", "pipeline", "schedulers", "checkpoint", "inspection"},
     "inspection": {"checkpoint", "schedulers", "unet", "vae", "vocoder", "weights_convert"},
     "__init__": {"clap", "pipeline", *LEAVES},
     "__main__": {"cli"},
@@ -36,7 +37,7 @@ SOLE_IMPORTER = {  # what lives at the edge, one file each
     "transformers": {"clap"},
     "huggingface_hub": {"checkpoint"},
     "soundfile": {"audio"},
-    "tqdm": {"cli"},
+    "tqdm": {"batch", "cli"},
     "diffusers": set(),
 }
 EXAMPLES = {

@@ -1,0 +1,264 @@
+"""A prompt file as a stream of rows: .txt, .csv or .jsonl, read as it stands, never held in memory."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from itertools import count
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from .seeds import file_digest
+
+__all__ = ["FIELDS", "BadRow", "PromptFile", "Row", "Survey"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One prompt and what its row says of its own; None is the run's. seconds in s; seed names the noise."""
+
+    index: int  # from 0: lines of .txt and .jsonl, blank ones counted; records of .csv
+    prompt: str
+    id: str | None = None
+    negative: str | None = None
+    seconds: float | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadRow:
+    """A row that cannot be a request, and why."""
+
+    index: int
+    prompt: str  # or what stands in its place
+    reason: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over the file found. rows: all; mine: those that `is_mine` counted."""
+
+    rows: int
+    mine: int
+    bytes: int
+    sha256: str
+
+
+FIELDS = tuple(field.name for field in fields(Row) if field.name != "index")
+_READ: dict[str, Callable[[str], Any]] = {"seconds": float, "steps": int, "guidance": float, "seed": int}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "prompt": (str,), "id": (str, int), "negative": (str,), "seconds": (int, float), "steps": (int,),
+    "guidance": (int, float), "seed": (int,),
+}  # fmt: skip
+_WORDS = {
+    "prompt": "a string", "id": "a string or a whole number", "negative": "a string", "seconds": "a number",
+    "steps": "a whole number", "guidance": "a number", "seed": "a whole number",
+}  # fmt: skip
+
+
+class PromptFile:
+    """Iterate for the rows, in order; every iteration opens the file anew.
+
+    A .txt file has a prompt a line, taken literally; blank lines are no rows, and are counted all the same.
+    A .csv file (RFC 4180) has a header, a .jsonl file an object a line; both may hold any of `FIELDS`, and an
+    empty cell or null means that the run decides. `columns` maps our names to the file's: then those columns
+    are read and no others; without it a column that nobody knows is an error.
+
+    Raises ValueError for what is wrong with the file as a whole; a row that is wrong is a `BadRow`.
+    """
+
+    def __init__(self, path: Path, encoding: str = "utf-8", columns: Mapping[str, str] | None = None) -> None:
+        readers = {".txt": self._text, ".csv": self._csv, ".jsonl": self._jsonl}
+        if path.suffix.lower() not in readers:
+            raise ValueError(
+                f"{path}: cannot tell what is in a {path.suffix or 'file without suffix'}, expected "
+                f"{', '.join(readers)}"
+            )
+        self.path = path
+        self.encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"--encoding {encoding}: there is no such encoding; try latin-1") from None
+        self.columns = dict(columns or {})
+        if self.columns and path.suffix.lower() == ".txt":
+            raise ValueError(f"{path}: a .txt file has no columns; leave --columns away")
+        if self.columns and "prompt" not in self.columns:
+            raise ValueError("--columns names no prompt; write prompt=NAME_IN_THE_FILE,...")
+        unknown = set(self.columns) - set(FIELDS)
+        if unknown:
+            raise ValueError(
+                f"--columns: got {', '.join(sorted(unknown))}, expected some of {', '.join(FIELDS)}"
+            )
+        self._rows = readers[path.suffix.lower()]
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        return self._rows()
+
+    def survey(self, is_mine: Callable[[int], bool] = lambda index: True) -> Survey:
+        """Read the whole file once: its rows counted, its bytes hashed, its ids compared.
+
+        Raises ValueError if it has no rows, ids stand in it twice, or it cannot be read to its end.
+        """
+        try:
+            digest, size = file_digest(self.path)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise ValueError(f"{self.path}: cannot be read as a prompt file ({error.strerror})") from None
+        rows = mine = 0
+        hashes = array("Q")  # 8 bytes an id: a million ids are 8 MB
+        for row in self:
+            rows += 1
+            mine += is_mine(row.index)
+            if isinstance(row, Row) and row.id is not None:
+                hashes.append(_hash64(row.id))
+        if not rows:
+            raise ValueError(f"{self.path}: holds no rows; put at least one prompt in it")
+        values = np.sort(np.frombuffer(hashes, np.uint64)) if hashes else np.empty(0, np.uint64)
+        repeated = {int(value) for value in values[1:][values[1:] == values[:-1]][:100]}
+        if repeated:
+            self._refuse_repeated(repeated)
+        return Survey(rows, mine, size, digest)
+
+    def _refuse_repeated(self, hashes: set[int]) -> None:
+        where: dict[str, list[int]] = {}
+        for row in self:
+            if isinstance(row, Row) and row.id is not None and _hash64(row.id) in hashes:
+                where.setdefault(row.id, []).append(row.index)
+        twice = {name: found for name, found in where.items() if len(found) > 1}
+        if twice:  # two ids with one hash are no repetition
+            shown = [f"{name[:60]!r} in rows {found[:3]}" for name, found in list(twice.items())[:5]]
+            raise ValueError(
+                f"{self.path}: an id names one row, and {len(twice)} stand in it more than once: "
+                f"{'; '.join(shown)}; make them differ, or leave the ids away (rows have numbers)"
+            )
+
+    @contextmanager
+    def _opened(self, newline: str | None = None) -> Iterator[TextIO]:
+        try:
+            with self.path.open(encoding=self.encoding, newline=newline) as file:
+                yield file
+        except UnicodeError as error:  # both the decoder's errors and UTF-16's missing mark
+            raise ValueError(f"{self.path}: {self._where_undecodable(error)}") from error
+
+    def _where_undecodable(self, error: UnicodeError) -> str:
+        name = self.encoding.removesuffix("-sig")
+        if name == "utf-8":
+            with self.path.open("rb") as file:
+                found = next((hit for hit in map(_not_utf8, file, count(1)) if hit), None)
+            if found:
+                return found
+        return f"cannot be read as {name} ({error}); say --encoding NAME"
+
+    def _text(self) -> Iterator[Row | BadRow]:
+        with self._opened() as file:
+            for index, line in enumerate(file):
+                prompt = line.removesuffix("\n")
+                if prompt and not prompt.isspace():
+                    yield Row(index=index, prompt=prompt)
+
+    def _csv(self) -> Iterator[Row | BadRow]:
+        with self._opened(newline="") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                header = next(reader, [])
+                names = self._names(header)
+                records = (record for record in reader if record)  # a blank line is no record
+                for index, record in enumerate(records):
+                    if len(record) != len(header):
+                        reason = f"has {len(record)} fields, and the header {len(header)}; quote commas"
+                        yield BadRow(index=index, prompt=", ".join(record)[:200], reason=reason)
+                        continue
+                    cells = zip(names, record, strict=True)
+                    yield _row(index, {name: _cell(name, text) for name, text in cells if name and text})
+            except csv.Error as error:
+                raise ValueError(
+                    f"{self.path}, line {reader.line_num}: not CSV ({error}); a field with a quote, a comma "
+                    'or a line break stands in "quotes", quotes inside it are doubled; or use .jsonl'
+                ) from error
+
+    def _jsonl(self) -> Iterator[Row | BadRow]:
+        with self._opened() as file:
+            for index, line in enumerate(file):
+                if not line.strip():
+                    continue
+                try:
+                    value = json.loads(line)
+                    if not isinstance(value, dict):
+                        raise ValueError(f"got {type(value).__name__}, expected an object")
+                except (ValueError, RecursionError) as error:
+                    reason = f'not a JSON object ({error}); expected {{"prompt": "..."}}'
+                    yield BadRow(index=index, prompt=line.strip()[:200], reason=reason)
+                    continue
+                pairs = zip(self._names(list(value), index + 1), value.values(), strict=True)
+                yield _row(index, {name: cell for name, cell in pairs if name and cell is not None})
+
+    def _names(self, found: list[str], line: int = 1) -> list[str | None]:
+        """The file's column names -> ours, None for a column that is not read."""
+        ours = {theirs: name for name, theirs in self.columns.items()} or dict.fromkeys(FIELDS)
+        names = [(ours[name] or name) if name in ours else None for name in map(str.strip, found)]
+        where = f"{self.path}, line {line}"
+        unknown = [name for name, known in zip(found, names, strict=True) if known is None]
+        if unknown and not self.columns:
+            raise ValueError(
+                f"{where}: got columns {', '.join(map(repr, unknown))}, expected only {', '.join(FIELDS)}; "
+                "to read some columns and leave the others, say for example --columns prompt=caption,id=ytid"
+            )
+        if self.path.suffix.lower() == ".csv":
+            lost = sorted(set(self.columns.values()) - set(map(str.strip, found)))
+            if lost or "prompt" not in names:
+                raise ValueError(
+                    f"{where}: the header has no column {', '.join(map(repr, lost or ['prompt']))}; it has "
+                    f"{', '.join(map(repr, found)) or 'nothing'}"
+                )
+        known = [name for name in names if name]
+        if len(set(known)) < len(known):
+            raise ValueError(f"{where}: a column stands in the header twice: {', '.join(known)}")
+        return names
+
+
+def _cell(name: str, text: str) -> Any:
+    """A CSV field as its type where it can be; `_row` refuses what stays a string."""
+    try:
+        return _READ[name](text) if name in _READ else text
+    except ValueError:
+        return text
+
+
+def _row(index: int, cells: dict[str, Any]) -> Row | BadRow:
+    prompt = cells.get("prompt")
+    for name, value in cells.items():
+        if isinstance(value, bool) or not isinstance(value, _KINDS[name]):
+            reason = f"{name}: got {repr(value)[:80]}, expected {_WORDS[name]}"
+            return BadRow(index=index, prompt=str(prompt)[:200], reason=reason)
+    if prompt is None:
+        return BadRow(index=index, prompt="", reason="has no prompt")
+    if "id" in cells:
+        cells["id"] = str(cells["id"])
+    return Row(index=index, **cells)
+
+
+def _not_utf8(line: bytes, number: int) -> str | None:
+    """What is wrong with a line that is not UTF-8."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as problem:
+        guess = "utf-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+        return (
+            f"line {number}, byte {problem.start + 1} (0x{line[problem.start]:02x}) is not UTF-8; "
+            f"if the file is {guess}, say --encoding {guess}"
+        )
+    return None
+
+
+def _hash64(text: str) -> int:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
