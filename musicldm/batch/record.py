@@ -138,7 +138,8 @@ def _clips(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _create(path: Path, value: Mapping[str, Any]) -> None:
     """Write a file that is not there yet; if another process is quicker, its file stays."""
-    own = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    own = path.parent / PRIVATE / f"{path.name}.{os.getpid()}.partial"
+    own.parent.mkdir(exist_ok=True)
     try:
         with own.open("wb") as file:
             file.write(as_json(value, indent=1))

@@ -76,7 +76,7 @@ class Shard:
             return True
         if self.store is None:
             return None
-        from torch.distributed import TCPStore
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         host, port, attempt = self.store
         try:
