@@ -41,7 +41,9 @@ class Forks:
 
     def batch(self, *arguments: object, processes: int = 1, **request: object) -> list[int]:
         words = ["batch", *map(str, arguments), "--model", str(TINY)]
-        ranks = [{"RANK": str(k), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(k)} for k in range(processes)]
+        ranks = [
+            {"RANK": str(k), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(k)} for k in range(processes)
+        ]
         return self.run(*({"arguments": words, "environment": rank, **request} for rank in ranks))
 
 
@@ -158,7 +160,10 @@ def test_a_dead_processs_rows_are_made_by_a_rerun_of_any_number(forks, options, 
 
 def test_a_second_start_beside_a_running_one_is_refused(forks, options, tmp_path):
     words = ["batch", *map(str, options), "-o", str(tmp_path / "out"), "--model", str(TINY)]
-    assert sorted(forks.run({"arguments": words}, {"arguments": words})) == [1, 1]  # refused; a row that fails
+    assert sorted(forks.run({"arguments": words}, {"arguments": words})) == [
+        1,
+        1,
+    ]  # refused; a row that fails
     assert "another process is at work in" in forks.log.read_text()
     assert len(list((tmp_path / "out").glob("*.wav"))) == ROWS - 1
 
