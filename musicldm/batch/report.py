@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from .picture import mel_picture
 from .record import OURS
 
 __all__ = ["write_report"]
+
+log = logging.getLogger(__name__)
 
 SORTS = {"index": "number", "prompt": "prompt", "score": "CLAP score", "seconds": "length", "peak": "peak",
          "seed": "seed", "wall": "time to make"}  # fmt: skip
@@ -81,7 +84,9 @@ def _entry(folder: Path, base: str, sidecar: Mapping[str, Any], embed: bool) -> 
             for file in files
         ]
     except (ValueError, OSError) as error:
-        problem, sources = str(error), []
+        why = "cannot be read" if files[0].exists() else "is missing"
+        log.warning("%s: %s", files[0], error)
+        problem, sources = f"{files[0].name} {why}", []
     titles = [
         f"{place}. {file.name}, seed {candidate['seed']}, score {_number(candidate['score'])}"
         for place, (file, candidate) in enumerate(zip(files, sidecar["candidates"], strict=False), start=1)
