@@ -191,6 +191,24 @@ def test_other_settings_in_the_folder_are_an_error_that_shows_them(prompts, tmp_
     assert {about["seed"] for about in sidecars(out)} == {row_seed(1, k) for k in range(3)}
 
 
+def test_a_row_that_failed_can_be_mended_and_the_others_stay(tmp_path, capsys, caplog):
+    path, out = tmp_path / "p.jsonl", tmp_path / "out"
+    path.write_text('{"prompt": "a"}\n{"prompt": "b", "steps": 0}\n{"prompt": "c"}\n')
+    assert batch(path, out) == 1
+    path.write_text('{"prompt": "a"}\n{"prompt": "b", "steps": 1}\n{"prompt": "changed"}\n')
+    assert batch(path, out) == 1
+    assert "prompts: p.jsonl" in capsys.readouterr().err
+    assert batch(path, out, "--overwrite") == 0
+    assert "removed the clips of 1 row" in caplog.text
+    assert "2 made, 1 complete before, 0 failed" in capsys.readouterr().out
+    assert [path.name for path in sorted(out.glob("*.wav"))] == [
+        "000000-a.wav",
+        "000001-b.wav",
+        "000002-changed.wav",
+    ]
+    assert not (out / "errors.jsonl").exists()
+
+
 def test_rows_that_fail_are_noted_and_the_others_made(tmp_path, capsys, caplog):
     path = tmp_path / "p.jsonl"
     rows = [

@@ -149,16 +149,18 @@ def test_overwrite_says_what_it_replaces_and_leaves_other_peoples_files(tmp_path
     folder.publish([row(k) for k in range(3)])
     (out / "000001-notes.json").write_text('{"mine": true}')
     run = open_record(
-        out, record(tmp_path, seed=1), overwrite=True, is_mine=lambda k: k != 1, say=said.append
+        out, record(tmp_path, seed=1), overwrite=lambda index, digest: index == 1, say=said.append
     )
     assert run != folder.run
-    assert said[0].startswith("replacing what was made with other settings:\n  seed: 0 there, 1 now")
+    assert said[0].startswith(
+        "replacing what was made with other settings, or from other rows:\n  seed: 0 there, 1 now"
+    )
     assert said[1:] == ["removed the clips of 2 rows"]
     kept = ["000001-a.json", "000001-a.wav", "000001-notes.json", "run.json"]
     assert sorted(path.name for path in out.iterdir() if path.name != ".batch") == kept
     said.clear()
-    assert open_record(out, record(tmp_path, seed=1), overwrite=True, say=said.append) == run
-    assert "what is complete stays" in said[0]
+    assert open_record(out, record(tmp_path, seed=1), overwrite=lambda *_: True, say=said.append) == run
+    assert said == ["there is nothing to replace"]
 
 
 def test_a_folder_of_somebody_elses_clips_is_refused(tmp_path):

@@ -162,6 +162,17 @@ def test_a_survey_counts_all_rows_and_ones_own(tmp_path):
     assert (survey.rows, survey.mine, survey.bytes) == (3, 2, 6)
 
 
+def test_a_file_knows_its_rows_by_number_and_content(tmp_path):
+    (tmp_path / "p.txt").write_text("a\n\nb\n")
+    contains = PromptFile(tmp_path / "p.txt").contains()
+    a, b = Row(index=0, prompt="a").digest, Row(index=2, prompt="b").digest
+    assert contains(0, a)
+    assert contains(2, b)
+    assert not any(
+        [contains(0, b), contains(2, a), contains(3, b), contains(1, "0"), contains(2, None), contains(-1, b)]
+    )
+
+
 def test_twenty_thousand_rows_do_not_sit_in_memory(tmp_path):
     path = tmp_path / "p.jsonl"
     with path.open("w") as file:

@@ -69,8 +69,7 @@ def run_batch(
         run = open_record(
             options.output,
             record,
-            overwrite=options.overwrite,
-            is_mine=shard.has,
+            overwrite=_others(prompts, shard) if options.overwrite else None,
             say=_nothing if options.quiet else log.warning,
         )
         folder = Folder(options.output, run, f".{settings.format}")
@@ -109,6 +108,12 @@ def _settings(options: argparse.Namespace) -> Settings:
         dtype=options.dtype,
         heads=options.heads,
     )
+
+
+def _others(prompts: PromptFile, shard: Shard) -> Callable[[int, str | None], bool]:
+    """What --overwrite leaves alone: other processes' rows, and rows that stand in the file as they did."""
+    contains = prompts.contains()
+    return lambda index, digest: not shard.has(index) or contains(index, digest)
 
 
 def _columns(text: str | None) -> dict[str, str]:

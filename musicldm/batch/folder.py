@@ -83,10 +83,10 @@ class Folder:
         self.suffix = suffix
 
     def complete(self, row: Row) -> dict[str, Any] | None:
-        """The row's sidecar, if it is this run's and the files that it names have the sizes it names."""
+        """The row's sidecar, if it is this run's and this row's, and its files have the sizes it names."""
         try:
             sidecar = json.loads((self.path / f"{stem(row)}.json").read_bytes())
-            if sidecar["run"] != self.run or sidecar["index"] != row.index:
+            if sidecar["run"] != self.run or sidecar["row"] != row.digest:
                 return None
             for file in sidecar["files"]:
                 if os.stat(self.path / file["name"]).st_size != file["bytes"]:
@@ -107,7 +107,7 @@ class Folder:
                 file.write(clip)
             digest = hashlib.sha256(clip).hexdigest()
             files.append({"name": path.name, "bytes": len(clip), "sha256": digest})
-        named = {"run": self.run, "index": row.index, "file": files[0]["name"]}
+        named = {"run": self.run, "row": row.digest, "index": row.index, "file": files[0]["name"]}
         write_json(sidecar, {**named, **about, "files": files})
         self._failure(row).unlink(missing_ok=True)
 

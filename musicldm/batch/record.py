@@ -39,10 +39,14 @@ class Record:
     def _prompts(self) -> dict[str, Any]:
         return {"file": self.prompts.name, "bytes": self.survey.bytes, "sha256": self.survey.sha256}
 
-    def as_dict(self, run: str | None = None) -> dict[str, Any]:
-        """The JSON of run.json. run: the name that its clips bear, by default one made from all the rest."""
-        value = {"settings": dict(self.settings), "prompts": self._prompts}
-        return {"run": run or value_digest(value)[:16], **value}
+    @property
+    def run(self) -> str:
+        """What its clips bear: a name made from the settings. (They bear their rows' names beside it.)"""
+        return value_digest(self.settings)[:16]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON of run.json."""
+        return {"run": self.run, "settings": dict(self.settings), "prompts": self._prompts}
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:
         """What is not as in an earlier run.json, a line each. Rows added at a prompt file's end are no
@@ -86,15 +90,16 @@ def open_record(
     folder: Path,
     record: Record,
     *,
-    overwrite: bool = False,
-    is_mine: Callable[[int], bool] = lambda index: True,
+    overwrite: Callable[[int, str | None], bool] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> str:
-    """The run's name. Makes the folder if there is none; with `overwrite`, removes the clips of other runs.
+    """The run's name. Makes the folder if there is none.
 
-    Several processes may come at once, each with its own rows: all of them get to the same end.
-    Raises ValueError if the folder holds clips of another run and `overwrite` is not set, or of none. Other
-    settings that nothing was made with are forgotten.
+    overwrite: removes the clips of other settings, and of (index, row's digest) for which it is false; with
+    other settings, the digest is None. Several processes may come at once, each with its own rows: all of them
+    get to the same end.
+    Raises ValueError if the folder holds clips of other settings or other prompts and `overwrite` is not
+    given, or of nobody knows what. Other settings that nothing was made with are forgotten.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, expected a folder for the clips")
@@ -112,22 +117,23 @@ def open_record(
     if lines and not overwrite and any(entry.name.endswith(".json") for entry in _clips(folder)):
         raise ValueError(
             f"{folder} was made with other settings; use another folder, the old settings, or --overwrite, "
-            "which removes what is there:\n  " + "\n  ".join(lines)
+            "which removes what differs:\n  " + "\n  ".join(lines)
         )
-    now = record.as_dict(None if lines else earlier["run"])
     if overwrite:
         if lines:
             for name in ("manifest.jsonl", "errors.jsonl"):
                 (folder / name).unlink(missing_ok=True)
-            say("replacing what was made with other settings:\n  " + "\n  ".join(lines))
-        else:
-            say(f"--overwrite: {folder} was made with these very settings; what is complete stays")
-        removed = _remove_others(folder, now["run"], is_mine)
-        if removed:
-            say(f"removed the clips of {removed} rows")
-    if now != earlier:  # other settings, or rows were added
-        write_json(path, now)
-    return str(now["run"])
+            say("replacing what was made with other settings, or from other rows:\n  " + "\n  ".join(lines))
+        removed = _remove_others(folder, record.run, overwrite)
+        if removed or not lines:
+            say(
+                f"removed the clips of {removed} rows"
+                if removed
+                else "--overwrite: there is nothing to replace"
+            )
+    if record.as_dict() != earlier:  # other settings, or rows were added
+        write_json(path, record.as_dict())
+    return record.run
 
 
 def _clips(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -164,8 +170,8 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(value)
 
 
-def _remove_others(folder: Path, run: str, is_mine: Callable[[int], bool]) -> int:
-    """Remove clips that another run made; how many rows' they were.
+def _remove_others(folder: Path, run: str, current: Callable[[int, str | None], bool]) -> int:
+    """Remove clips of other settings, or of rows that are not current; how many rows' they were.
 
     A sidecar goes before its audio, so that what is half removed is not complete.
     """
@@ -173,7 +179,7 @@ def _remove_others(folder: Path, run: str, is_mine: Callable[[int], bool]) -> in
     while found:  # a folder that changes while it is listed may skip names
         found = False
         for entry in _clips(folder):
-            files = _others(Path(entry.path), run, is_mine)
+            files = _others(Path(entry.path), run, current)
             if files:
                 found = True
                 removed += 1
@@ -182,13 +188,13 @@ def _remove_others(folder: Path, run: str, is_mine: Callable[[int], bool]) -> in
     return removed
 
 
-def _others(sidecar: Path, run: str, is_mine: Callable[[int], bool]) -> list[Path]:
-    """The audio of a sidecar that another run made; [] if the file is anything else."""
+def _others(sidecar: Path, run: str, current: Callable[[int, str | None], bool]) -> list[Path]:
+    """The audio of a sidecar that is to be replaced; [] if it stays, or the file is anything else."""
     if sidecar.suffix != ".json":
         return []
     try:
         value = json.loads(sidecar.read_bytes())
-        if value["run"] == run or not is_mine(value["index"]):
+        if current(value["index"], value["row"] if value["run"] == run else None):
             return []
         return [sidecar.with_name(Path(file["name"]).name) for file in value["files"]]
     except (OSError, ValueError, KeyError, TypeError):

@@ -8,14 +8,14 @@ import json
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from .seeds import file_digest
+from .seeds import file_digest, value_digest
 
 __all__ = ["FIELDS", "BadRow", "PromptFile", "Row", "Survey"]
 
@@ -32,6 +32,11 @@ class Row:
     steps: int | None = None
     guidance: float | None = None
     seed: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name all the row says."""
+        return value_digest(asdict(self))[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +132,16 @@ class PromptFile:
         if repeated:
             self._refuse_repeated(repeated)
         return Survey(rows, mine, size, digest)
+
+    def contains(self) -> Callable[[int, str | None], bool]:
+        """Whether a row of that index and digest (None: no row's) stands in the file. 8 bytes a row."""
+        digests = array("Q")
+        for row in self:
+            digests.extend([0] * (row.index - len(digests)))
+            digests.append(int(row.digest, 16) if isinstance(row, Row) else 0)
+        return lambda index, digest: (
+            digest is not None and 0 <= index < len(digests) and digests[index] == int(digest, 16) != 0
+        )
 
     def _refuse_repeated(self, hashes: set[int]) -> None:
         where: dict[str, list[int]] = {}
