@@ -158,6 +158,18 @@ def test_a_dead_processs_rows_are_made_by_a_rerun_of_any_number(forks, options, 
     assert_same(folder, undisturbed)
 
 
+def test_many_processes_replace_other_settings_together(forks, options, undisturbed, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(undisturbed, folder)
+    other = [*options, "--guidance", 1, "-o", folder]
+    assert forks.batch(*other, processes=2) == [1, 1]
+    assert "  guidance: 2.0 there, 1.0 now" in forks.log.read_text()
+    forks.batch(*other, "--overwrite", processes=2)
+    assert {json.loads(path.read_bytes())["guidance"] for path in folder.glob("*-*.json")} == {1.0}
+    forks.batch(*options, "-o", folder, "--overwrite", processes=3)
+    assert_same(folder, undisturbed)
+
+
 def test_a_second_start_beside_a_running_one_is_refused(forks, options, tmp_path):
     words = ["batch", *map(str, options), "-o", str(tmp_path / "out"), "--model", str(TINY)]
     assert sorted(forks.run({"arguments": words}, {"arguments": words})) == [

@@ -96,7 +96,7 @@ def open_record(
     """The run's name. Makes the folder if there is none.
 
     overwrite: removes the clips of other settings, and of (index, row's digest) for which it is false; with
-    other settings, the digest is None. Several processes may come at once, each with its own rows: all of them
+    other settings, the digest is None. Several processes may come at once, each with its own rows: they all
     get to the same end.
     Raises ValueError if the folder holds clips of other settings or other prompts and `overwrite` is not
     given, or of nobody knows what. Other settings that nothing was made with are forgotten.
@@ -125,12 +125,10 @@ def open_record(
                 (folder / name).unlink(missing_ok=True)
             say("replacing what was made with other settings, or from other rows:\n  " + "\n  ".join(lines))
         removed = _remove_others(folder, record.run, overwrite)
-        if removed or not lines:
-            say(
-                f"removed the clips of {removed} rows"
-                if removed
-                else "--overwrite: there is nothing to replace"
-            )
+        if removed:
+            say(f"removed the clips of {removed} row{'s' * (removed > 1)}")
+        elif not lines:
+            say("there is nothing to replace")
     if record.as_dict() != earlier:  # other settings, or rows were added
         write_json(path, record.as_dict())
     return record.run
