@@ -101,17 +101,8 @@ def open_record(
     Raises ValueError if the folder holds clips of other settings or other prompts and `overwrite` is not
     given, or of nobody knows what. Other settings that nothing was made with are forgotten.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, expected a folder for the clips")
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    if not path.exists():
-        stray = next(_clips(folder), None)
-        if stray and not path.exists():  # now there is one: another process of this run was quicker
-            raise ValueError(
-                f"{folder} holds clips ({stray.name}, ...) but no {NAME} that says what they are; use another"
-            )
-        _create(path, record.as_dict())
+    _begin(path, record)
     earlier = _read(path)
     lines = record.differences(earlier)
     if lines and not overwrite and any(entry.name.endswith(".json") for entry in _clips(folder)):
@@ -132,6 +123,22 @@ def open_record(
     if record.as_dict() != earlier:  # other settings, or rows were added
         write_json(path, record.as_dict())
     return record.run
+
+
+def _begin(path: Path, record: Record) -> None:
+    """See to it that there is a folder, and a record in it: this one, unless there was one before."""
+    folder = path.parent
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, expected a folder for the clips")
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        return
+    stray = next(_clips(folder), None)
+    if stray and not path.exists():  # now there is one: another process of this run was quicker
+        raise ValueError(
+            f"{folder} holds clips ({stray.name}, ...) but no {NAME} that says what they are; use another"
+        )
+    _create(path, record.as_dict())
 
 
 def _clips(folder: Path) -> Iterator[os.DirEntry[str]]:
