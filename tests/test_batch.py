@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -328,6 +329,13 @@ def test_an_output_that_is_a_file_is_refused(prompts, tmp_path, capsys):
 
 
 def test_the_bar_shows_clips_a_minute_and_time_left(prompts, tmp_path, monkeypatch, capsys):
+    call = MusicLDMPipeline.__call__
+
+    def slow(self, *arguments, **named):
+        time.sleep(0.2)  # longer than the bar waits before it is drawn again
+        return call(self, *arguments, **named)
+
+    monkeypatch.setattr(MusicLDMPipeline, "__call__", slow)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert batch(prompts, tmp_path / "out") == 0
     assert re.search(r"\| 2/3, [\d.]+ clips/min, \d\d:\d\d left", capsys.readouterr().err)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -95,6 +96,19 @@ def test_the_lists_are_in_the_rows_order_and_made_from_what_is_there(tmp_path):
     folder.save(rows[1], [b"1"], ABOUT)
     assert folder.publish(rows).failed == 0
     assert not (tmp_path / "errors.jsonl").exists()
+
+
+def test_many_writers_of_the_lists_leave_whole_ones(tmp_path):
+    folder = Folder(tmp_path, "run", ".wav")
+    rows = [row(k) for k in range(50)]
+    for each in rows[1:]:
+        folder.save(each, [b"x"], ABOUT)
+    folder.fail(rows[0], "no")
+    with ThreadPoolExecutor(8) as pool:
+        tallies = list(pool.map(lambda _: folder.publish(rows), range(40)))
+    assert {(tally.complete, tally.failed) for tally in tallies} == {(49, 1)}
+    assert len((tmp_path / "manifest.jsonl").read_text().splitlines()) == 49
+    assert len((tmp_path / "errors.jsonl").read_text().splitlines()) == 1
 
 
 def record(tmp_path, text: str = "a\nb\n", **settings: object) -> Record:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,9 +35,15 @@ def stem(row: Row | BadRow) -> str:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; it takes its place, on the disk, when the block ends without an error."""
-    partial = path.with_name(path.name + ".partial")
+def atomic(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
+    """A file to write; it takes its place, on the disk, when the block ends without an error.
+
+    shared: other processes may write the same file at the same moment; one of them comes last, whole.
+    """
+    partial = path.with_name(path.name + ".partial")  # a rerun after a kill writes over it
+    if shared:
+        partial = path.parent / PRIVATE / f"{path.name}.{secrets.token_hex(4)}.partial"
+        partial.parent.mkdir(exist_ok=True)
     try:
         with partial.open("wb") as file:
             yield file
@@ -55,9 +62,9 @@ def as_json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """An indented JSON file, whole or not at all."""
-    with atomic(path) as file:
+def write_json(path: Path, value: Mapping[str, Any], *, shared: bool = False) -> None:
+    """An indented JSON file, written by `atomic`."""
+    with atomic(path, shared=shared) as file:
         file.write(as_json(value, indent=1))
 
 
@@ -136,7 +143,8 @@ class Folder:
         """
         counts = {"complete": 0, "failed": 0, "left": 0}
         errors = self.path / "errors.jsonl"
-        with atomic(self.path / "manifest.jsonl") as good, atomic(errors) as bad:
+        manifest = self.path / "manifest.jsonl"
+        with atomic(manifest, shared=True) as good, atomic(errors, shared=True) as bad:
             for row in rows:
                 state, found = self._state(row)
                 counts[state] += 1

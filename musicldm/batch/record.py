@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ def open_record(
         elif not lines:
             say("there is nothing to replace")
     if record.as_dict() != earlier:  # other settings, or rows were added
-        write_json(path, record.as_dict())
+        write_json(path, record.as_dict(), shared=True)
     return record.run
 
 
@@ -149,7 +150,7 @@ def _clips(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _create(path: Path, value: Mapping[str, Any]) -> None:
     """Write a file that is not there yet; if another process is quicker, its file stays."""
-    own = path.parent / PRIVATE / f"{path.name}.{os.getpid()}.partial"
+    own = path.parent / PRIVATE / f"{path.name}.{secrets.token_hex(4)}.partial"
     own.parent.mkdir(exist_ok=True)
     try:
         with own.open("wb") as file:
