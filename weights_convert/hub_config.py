@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = [
     "COUNT", "COUNTS", "LAYERS", "NUMBER", "UNET", "VAE", "VOCODER", "ConfigError", "ConfigTable", "Kind",
-    "check_kinds", "unet_from_hub", "unet_to_hub", "vae_from_hub", "vae_to_hub", "vocoder_from_hub",
-    "vocoder_to_hub",
+    "check_front_end", "check_kinds", "unet_from_hub", "unet_to_hub", "vae_from_hub", "vae_to_hub",
+    "vocoder_from_hub", "vocoder_to_hub",
 ]  # fmt: skip
 
 
@@ -141,6 +141,34 @@ def check_kinds(kinds: Mapping[str, Kind], values: Mapping[str, Any]) -> list[st
         for key, kind in kinds.items()
         if key in values and not kind.accepts(values[key])
     ]
+
+
+_FRONT_END = {  # of CLAP's feature extractor; transformers builds mel banks of these sizes at once
+    "feature_size": Kind("a whole number from 1 to 1024", lambda value: _count(value, 1 << 10)),
+    "fft_window_size": Kind("a whole number from 1 to 16384", lambda value: _count(value, 1 << 14)),
+    "nb_frequency_bins": Kind("a whole number from 1 to 16384", lambda value: _count(value, 1 << 14)),
+    "hop_length": COUNT,
+    "sampling_rate": Kind("a whole number from 1 to 2^20", lambda value: _count(value, 1 << 20)),
+    "nb_max_samples": Kind("a whole number from 1 to 2^26", lambda value: _count(value, 1 << 26)),
+    "max_length_s": NUMBER,
+    "model_max_length": Kind("a positive number", lambda v: type(v) in (int, float) and v > 0),
+}
+_FRONT_END_CLASSES = ("RobertaTokenizer", "RobertaTokenizerFast", "ClapFeatureExtractor")
+
+
+def check_front_end(hub: Mapping[str, Any], class_key: str, where: str) -> None:
+    """A tokenizer's or feature extractor's JSON, before transformers acts on it. `where` names the file.
+
+    Raises ConfigError if it asks for another class, for code from elsewhere, or for absurd sizes.
+    """
+    problems = check_kinds(_FRONT_END, hub)
+    if hub.get("auto_map"):
+        problems.append(f"refused      auto_map = {hub['auto_map']!r:.80}: it names code to run")
+    said = hub.get(class_key)
+    if said is not None and said not in _FRONT_END_CLASSES:
+        problems.append(f"unsupported  {class_key} = {said!r:.80}: only {', '.join(_FRONT_END_CLASSES)}")
+    if problems:
+        raise ConfigError(f"front end: {where} is not MusicLDM's:\n  " + "\n  ".join(problems))
 
 
 def _facts(table: ConfigTable, hub: Mapping[str, Any], where: str) -> dict[str, Any]:
