@@ -1,23 +1,24 @@
-"""What all solvers share: the noise schedule, the prediction type, the spacing of timesteps, the hub's config."""
+"""What all solvers share: noise schedule, prediction type, spacing of timesteps, the hub's config."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
+from operator import index
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
+from . import hub
 from .noise import NoiseSchedule
 from .plan import Plan
+from .spacing import SPACINGS, timesteps
 
-__all__ = ["PREDICTION_TYPES", "SPACINGS", "Scheduler", "predict"]
+__all__ = ["PREDICTION_TYPES", "Scheduler", "predict"]
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-SPACINGS = ("leading", "trailing", "linspace")
-
 S = TypeVar("S", bound="Scheduler")
 
 
@@ -25,8 +26,10 @@ S = TypeVar("S", bound="Scheduler")
 class Scheduler(ABC):
     """A solver's settings, under the hub's own names. `plan(steps)` turns them into a table.
 
-    The defaults are MusicLDM's. Solvers are values: `dataclasses.replace` makes a changed one, and
-    `OtherSolver.from_config(scheduler)` carries the noise schedule over to another solver.
+    The settings of the model default to MusicLDM's. Solvers are values: `dataclasses.replace` makes a changed
+    one, and `OtherSolver.from_config(scheduler)` carries the noise schedule over to another solver.
+
+    Raises ValueError where settings are unknown or contradict each other.
     """
 
     hub_class: ClassVar[str]  # `_class_name` in the hub's scheduler_config.json
@@ -41,9 +44,32 @@ class Scheduler(ABC):
     rescale_betas_zero_snr: bool = False
 
     def __post_init__(self) -> None:
-        _one_of(self, "prediction_type", PREDICTION_TYPES)
-        _one_of(self, "timestep_spacing", SPACINGS)
+        self._one_of("prediction_type", PREDICTION_TYPES)
+        self._one_of("timestep_spacing", SPACINGS)
+        if not 0 <= self.steps_offset < self.num_train_timesteps:
+            raise ValueError(
+                f"{type(self).__name__}: got steps_offset {self.steps_offset!r}, "
+                f"expected 0 to {self.num_train_timesteps - 1}"
+            )
         self.noise_schedule  # noqa: B018  its own checks, now rather than at the first plan
+
+    @classmethod
+    def from_config(cls: type[S], config: Mapping[str, Any] | Scheduler, **overrides: Any) -> S:
+        """This solver with the settings of a scheduler_config.json, of `Scheduler.config`, of another solver.
+
+        A missing key means what the class that wrote the file would use for it (`hub.read` has the details).
+        Settings that only other solvers have are left behind. Raises ValueError for keys that nobody knows,
+        and for settings of Diffusers' that would change the numbers and that we do not have (thresholding).
+        """
+        mapping = config.config if isinstance(config, Scheduler) else config
+        own = frozenset(f.name for f in fields(cls) if f.init)
+        return cls(**hub.read(mapping, overrides, name=cls.__name__, hub_class=cls.hub_class, own=own))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The hub's scheduler_config.json, complete, as Diffusers reads it."""
+        settings = {f.name: (getattr(self, f.name), f.default) for f in fields(self) if f.init}
+        return hub.write(settings, hub_class=self.hub_class)
 
     @cached_property
     def noise_schedule(self) -> NoiseSchedule:
@@ -53,14 +79,21 @@ class Scheduler(ABC):
     def plan(self, num_inference_steps: int) -> Plan:
         """The table for that many steps.
 
-        Raises ValueError if the number is below 1 or above `num_train_timesteps`.
+        Raises TypeError if the number is no integer, ValueError if it is below 1 or above
+        `num_train_timesteps`.
         """
-        if not 1 <= num_inference_steps <= self.num_train_timesteps:
-            raise ValueError(
-                f"{type(self).__name__}: got {num_inference_steps} inference steps, "
-                f"expected 1 to {self.num_train_timesteps}"
-            )
-        return self._plan(num_inference_steps)
+        expected = f"expected an integer from 1 to {self.num_train_timesteps}"
+        try:
+            if isinstance(num_inference_steps, bool):
+                raise TypeError
+            steps = index(num_inference_steps)
+        except TypeError:
+            raise TypeError(
+                f"{type(self).__name__}: got num_inference_steps {num_inference_steps!r}, {expected}"
+            ) from None
+        if not 1 <= steps <= self.num_train_timesteps:
+            raise ValueError(f"{type(self).__name__}: got {steps} inference steps, {expected}")
+        return self._plan(steps)
 
     @abstractmethod
     def _plan(self, num_inference_steps: int) -> Plan: ...
@@ -71,20 +104,26 @@ class Scheduler(ABC):
         Raises ValueError if eta is not 0.
         """
         if eta != 0:
-            raise ValueError(f"{type(self).__name__} has no eta, got {eta}; DDIM is the solver that takes one")
+            raise ValueError(
+                f"{type(self).__name__} has no eta, got {eta}; DDIM is the solver that takes one"
+            )
         return self
 
+    def _timesteps(self, n: int, *, ahead: int = 0) -> list[float]:
+        return timesteps(self.timestep_spacing, n, self.num_train_timesteps, self.steps_offset, ahead=ahead)
 
-def predict(prediction_type: str, x: Tensor, out: Tensor, alpha: float, sigma: float) -> tuple[Tensor, Tensor]:
+    def _one_of(self, name: str, known: tuple[object, ...]) -> None:
+        got = getattr(self, name)
+        if got not in known or isinstance(got, bool):
+            raise ValueError(f"{type(self).__name__}: got {name} {got!r}, expected one of {known}")
+
+
+def predict(
+    prediction_type: str, x: Tensor, out: Tensor, alpha: float, sigma: float
+) -> tuple[Tensor, Tensor]:
     """x = alpha x0 + sigma eps and a model output -> (x0, eps). Works on tensors and on a plan's symbols."""
     if prediction_type == "epsilon":
         return (x - sigma * out) / alpha, out
     if prediction_type == "sample":
         return out, (x - alpha * out) / sigma
     return alpha * x - sigma * out, alpha * out + sigma * x
-
-
-def _one_of(scheduler: Scheduler, name: str, known: tuple[str, ...]) -> None:
-    got = getattr(scheduler, name)
-    if got not in known:
-        raise ValueError(f"{type(scheduler).__name__}: got {name} {got!r}, expected one of {known}")

@@ -1,4 +1,4 @@
-"""Denoising diffusion implicit models."""
+"""Denoising diffusion implicit models, and their inversion."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from itertools import pairwise
 
 from .base import Scheduler, predict
 from .plan import Plan, PlanBuilder
-from .spacing import timesteps
 
-__all__ = ["DDIM"]
+__all__ = ["DDIM", "InverseDDIM"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +37,38 @@ class DDIM(Scheduler):
     def _plan(self, num_inference_steps: int) -> Plan:
         builder = PlanBuilder("DDIM")
         squared = self.noise_schedule.alphas_cumprod.tolist()
-        visited = timesteps(self, num_inference_steps)
+        visited = [round(t) for t in self._timesteps(num_inference_steps)]
         levels = [squared[t] for t in visited] + [1.0 if self.set_alpha_to_one else squared[0]]
         for t, (now, then) in zip(visited, pairwise(levels), strict=True):
             x0, eps = predict(self.prediction_type, builder.x, builder.out, now**0.5, (1 - now) ** 0.5)
             std = self.eta * ((1 - then) / (1 - now) * (1 - now / then)) ** 0.5
-            x = then**0.5 * x0 + (1 - then - std**2) ** 0.5 * eps
+            x = then**0.5 * x0 + max(1 - then - std**2, 0.0) ** 0.5 * eps
             builder.add(t, x, x0, noise_std=std)
+        return builder.plan()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseDDIM(Scheduler):
+    """DDIM run from data to noise: start it from latents, and `DDIM` leads (nearly) back to them.
+
+    The inverse of DDIM's step needs the model's output at the step's noisy end, which is not known yet: it is
+    taken from the clean end's x, told the noisy end's timestep. `set_alpha_to_one` says where the run starts,
+    as for DDIM.
+
+    Source: Song et al. 2021 (arXiv 2010.02502), equation 13 run backwards; Mokady et al. 2022 (arXiv
+    2211.09794), section 3.1.
+    """
+
+    hub_class = "DDIMInverseScheduler"
+
+    set_alpha_to_one: bool = False
+
+    def _plan(self, num_inference_steps: int) -> Plan:
+        builder = PlanBuilder("InverseDDIM")
+        squared = self.noise_schedule.alphas_cumprod.tolist()
+        visited = [round(t) for t in reversed(self._timesteps(num_inference_steps))]
+        levels = [1.0 if self.set_alpha_to_one else squared[0]] + [squared[t] for t in visited]
+        for t, (now, then) in zip(visited, pairwise(levels), strict=True):
+            x0, eps = predict(self.prediction_type, builder.x, builder.out, now**0.5, (1 - now) ** 0.5)
+            builder.add(t, then**0.5 * x0 + (1 - then) ** 0.5 * eps, x0)
         return builder.plan()

@@ -31,7 +31,9 @@ class NoiseSchedule:
 
     def __post_init__(self) -> None:
         if self.num_train_timesteps < 1:
-            raise ValueError(f"NoiseSchedule: num_train_timesteps must be >= 1, got {self.num_train_timesteps}")
+            raise ValueError(
+                f"NoiseSchedule: num_train_timesteps must be >= 1, got {self.num_train_timesteps}"
+            )
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise ValueError(
                 f"NoiseSchedule: got beta_start {self.beta_start} and beta_end {self.beta_end}, "
@@ -83,7 +85,10 @@ class NoiseSchedule:
 
 
 def _zero_terminal_snr(cumprod: Tensor) -> Tensor:
-    """Shift and stretch sqrt(alpha_bar) so that the last is 0. Lin et al. 2023 (arXiv 2305.08891), algorithm 1."""
+    """Shift and stretch sqrt(alpha_bar) so that the last is 0.
+
+    Source: Lin et al. 2023 (arXiv 2305.08891), algorithm 1.
+    """
     root = cumprod.sqrt()
     first, last = root[0], root[-1]
     return ((root - last) * first / (first - last)) ** 2

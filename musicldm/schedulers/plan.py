@@ -5,9 +5,9 @@ The sampler carries a state of a few latents: the current point x in slot 0, and
 
     [next state, x0 estimate] = table[k] @ [state, model output]  +  noise_std[k] * noise   (into x alone)
 
-A solver never runs during sampling. It runs once on the host, in float64, on *symbols*: `PlanBuilder` hands out
-unit vectors for the slots and for the model output, the solver does its paper's algebra on them, and the vectors
-that come out are the rows of the table.
+A solver never runs during sampling. It runs once on the host, in float64, on *symbols*: `PlanBuilder` hands
+out unit vectors for the slots and for the model output, the solver does its paper's algebra on them, and the
+vectors that come out are the rows of the table.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Row(NamedTuple):
 class Plan:
     """A whole sampling run, one row per evaluation of the model. `print` shows it.
 
-    timesteps, input_scale, noise_std: (k,); table: (k, SLOTS + 1, SLOTS + 1); all float64 on the CPU as built.
-    `init_scale` multiplies unit-variance noise to give the first x.
+    timesteps, input_scale, noise_std: (k,); table: (k, SLOTS + 1, SLOTS + 1); all float64 on the CPU as
+    built. `init_scale` multiplies unit-variance noise to give the first x.
     """
 
     timesteps: Tensor
@@ -73,26 +73,28 @@ class Plan:
         return state
 
     def __str__(self) -> str:
-        symbols = [*_SLOT_NAMES, "out"]
         lines = [f"{self.solver}: {len(self)} evaluations, first x = {self.init_scale:.6g} * noise"]
-        rows = zip(self.timesteps.tolist(), self.input_scale.tolist(), self.table.tolist(),
-                   self.noise_std.tolist(), strict=True)
-        for k, (timestep, scale, table, std) in enumerate(rows):
-            terms = [f"{value:+.6f} {name}" for value, name in zip(table[0], symbols, strict=True) if value]
-            terms += [f"{std:+.6f} noise"] * (std > 0)
+        if self.table[:, 0, 1:SLOTS].any():
+            lines[0] += f"; s1 to s{SLOTS - 1} are what the row before kept"
+        lines.append(f"{'row':>4}  {'timestep':>8}  {'model sees':>12}  next x")
+        for k, row in enumerate(self.rows()):
+            scale, std = float(row.input_scale), float(row.noise_std)
             seen = "x" if scale == 1 else f"{scale:.6f} x"
-            lines.append(f"{k:4d}  t = {timestep:8.3f}  out = model({seen})  x <- {' '.join(terms)}")
+            weights = zip(row.table[0].tolist(), _SYMBOLS, strict=True)
+            terms = [f"{weight:+.6f} {name}" for weight, name in weights if weight]
+            terms += [f"{std:+.6f} noise"] * (std > 0)
+            lines.append(f"{k:4d}  {float(row.timestep):8.2f}  {seen:>12}  {'  '.join(terms)}")
         return "\n".join(lines)
 
 
-_SLOT_NAMES = ("x", "z", *(f"m{i}" for i in range(1, SLOTS - 1)))
+_SYMBOLS = ("x", *(f"s{i}" for i in range(1, SLOTS)), "out")
 
 
 class PlanBuilder:
     """Collects the rows of a plan while a solver does its algebra on symbols.
 
-    `x` is the current point, `slots` what the previous row kept (`slots[0]` is the first thing kept), `out` the
-    model output. All are (SLOTS + 1,) float64 unit vectors: add and scale them, no more.
+    `x` is the current point, `slots` what the previous row kept (`slots[0]` is the first thing kept), `out`
+    the model output. All are (SLOTS + 1,) float64 unit vectors: add and scale them, no more.
     """
 
     def __init__(self, solver: str, init_scale: float = 1.0) -> None:
@@ -114,7 +116,8 @@ class PlanBuilder:
         noise_std: float = 0.0,
         input_scale: float = 1.0,
     ) -> None:
-        """One evaluation at `timestep`: the next x, the present estimate of x0, and what the next row may use."""
+        """One evaluation at `timestep`: the next x, the estimate of x0, and what the next row may use."""
+        assert len(keep) < SLOTS, f"{self.solver} keeps {len(keep)} tensors, there is room for {SLOTS - 1}"
         empty = [torch.zeros_like(x)] * (SLOTS - 1 - len(keep))
         self._rows.append((timestep, input_scale, torch.stack([x, *keep, *empty, x0]), noise_std))
 
@@ -124,8 +127,11 @@ class PlanBuilder:
         table = torch.stack(tables)
         if not torch.isfinite(table).all():
             bad = timesteps[int((~torch.isfinite(table)).flatten(1).any(1).nonzero()[0])]
-            raise ValueError(f"{self.solver}: the coefficients at timestep {bad} are not finite; "
-                             "the noise schedule or the spacing does not fit this solver")
+            raise ValueError(
+                f"{self.solver}: the coefficients at timestep {bad:g} are not finite: x is all "
+                "noise or all signal there, and the model predicts what it cannot see. 'v_prediction' always "
+                "works; otherwise change rescale_betas_zero_snr, set_alpha_to_one or timestep_spacing"
+            )
         return Plan(
             timesteps=torch.tensor(timesteps, dtype=torch.float64),
             input_scale=torch.tensor(scales, dtype=torch.float64),
