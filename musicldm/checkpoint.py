@@ -37,6 +37,7 @@ __all__ = [
     "empty_network",
     "hub_tensors",
     "load_components",
+    "load_front_end",
     "model_index",
     "read_tensors",
     "resolve",
@@ -83,7 +84,9 @@ def load_components(
     )
     check_index(root / "model_index.json")
     scheduler = _scheduler(root / "scheduler")
-    front_end = _front_end(root)  # the small parts first: what is wrong with them need not wait for gigabytes
+    front_end = load_front_end(
+        root
+    )  # the small parts first: what is wrong with them need not wait for gigabytes
     return {
         "vae": _load("vae", root, variant, torch_dtype),
         "text_encoder": _load_text_encoder(root / "text_encoder", variant, torch_dtype),
@@ -259,8 +262,11 @@ def _scheduler(folder: Path) -> Any:
         raise hub_config.ConfigError(f"{path}: {error}") from error
 
 
-def _front_end(root: Path) -> dict[str, Any]:
-    """Tokenizer and feature extractor, checked before transformers acts on what their files say."""
+def load_front_end(root: Path) -> dict[str, Any]:
+    """Tokenizer and feature extractor, checked before transformers acts on what their files say.
+
+    Raises ConfigError or CheckpointError if they are broken, or do not fit the text encoder beside them.
+    """
     clap = clap_facts(
         read_json(root / "text_encoder" / "config.json"), str(root / "text_encoder" / "config.json")
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from .mapping import FOLD, SQUEEZE, Rule, Table, rule
 
@@ -128,11 +131,18 @@ def _folded(ours: str, theirs: str) -> list[Rule]:
     return [weight, rule(f"{ours}.bias", f"{theirs}.bias")]
 
 
+_EMBEDDINGS = "text_model.embeddings"
+
+
+def _positions(clap: Mapping[str, Tensor]) -> int:
+    return len(clap[f"{_EMBEDDINGS}.position_embeddings.weight"])
+
+
 CLAP = Table(
     "CLAP",
     (rule("{rest}", "{rest}"),),
-    ignore={
-        "text_model.embeddings.position_ids": "constant 0, 1, 2, ...; some versions of transformers save it",
-        "text_model.embeddings.token_type_ids": "constant 0; some versions of transformers save it",
+    added={  # some versions of transformers save these constants, and ask for them again
+        f"{_EMBEDDINGS}.position_ids": lambda clap: torch.arange(_positions(clap))[None],
+        f"{_EMBEDDINGS}.token_type_ids": lambda clap: torch.zeros(1, _positions(clap), dtype=torch.int64),
     },
 )

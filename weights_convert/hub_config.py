@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = [
     "COUNT", "COUNTS", "LAYERS", "NUMBER", "UNET", "VAE", "VOCODER", "ConfigError", "ConfigTable", "Kind",
-    "check_front_end", "check_kinds", "unet_from_hub", "unet_to_hub", "vae_from_hub", "vae_to_hub",
-    "vocoder_from_hub", "vocoder_to_hub",
+    "check_front_end", "check_kinds", "tupled", "unet_from_hub", "unet_to_hub", "vae_from_hub",
+    "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
 ]  # fmt: skip
 
 
@@ -187,7 +187,7 @@ def _facts(table: ConfigTable, hub: Mapping[str, Any], where: str) -> dict[str, 
     problems += [f"unknown      {key:.80} = {hub[key]!r:.80}" for key in hub if key not in known]
     if problems:
         raise ConfigError(f"{table.name}: {where} does not describe a MusicLDM:\n  " + "\n  ".join(problems))
-    return {key: _tupled(hub[key]) for key in table.facts}
+    return {key: tupled(hub[key]) for key in table.facts}
 
 
 def _check_class(table: ConfigTable, hub: Mapping[str, Any], where: str) -> None:
@@ -284,7 +284,7 @@ def _levels(where: str, key: str, hub: Mapping[str, Any], yes: str, no: str, lev
 
 
 def _per_level(where: str, key: str, hub: Mapping[str, Any], levels: int) -> tuple[int, ...]:
-    counts = _tupled(hub[key]) if isinstance(hub[key], list) else (hub[key],) * levels
+    counts = tupled(hub[key]) if isinstance(hub[key], list) else (hub[key],) * levels
     if len(counts) != levels:
         raise ConfigError(
             f"U-Net config: {where}: got {key} {hub[key]}, expected a count, or one for each of "
@@ -294,12 +294,13 @@ def _per_level(where: str, key: str, hub: Mapping[str, Any], levels: int) -> tup
 
 
 def _same(where: str, key: str, hub: Mapping[str, Any], expected: tuple[Any, ...]) -> None:
-    if _tupled(hub[key]) != expected:
+    if tupled(hub[key]) != expected:
         raise ConfigError(f"{where}: got {key} {hub[key]}, expected {list(expected)}")
 
 
-def _tupled(value: Any) -> Any:
-    return tuple(map(_tupled, value)) if isinstance(value, (list, tuple)) else value
+def tupled(value: Any) -> Any:
+    """JSON's lists as tuples, at every depth."""
+    return tuple(map(tupled, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _listed(value: Any) -> Any:

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .reading import CheckpointError, check_values
 
-__all__ = ["folder_in_one_piece", "write_json", "write_tensors"]
+__all__ = ["file_in_one_piece", "folder_in_one_piece", "write_checkpoint", "write_json", "write_tensors"]
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def folder_in_one_piece(target: Path) -> Iterator[Path]:
     If the target exists, its other files stay, and those of the same names are replaced.
     Raises CheckpointError if the disk is full or not writable; the target is then as it was.
     """
-    partial = target.parent / f".{target.name}.partial-{uuid.uuid4().hex[:8]}"
+    partial = _beside(target)
     try:
         partial.mkdir(parents=True)
     except OSError as error:
@@ -38,6 +39,27 @@ def folder_in_one_piece(target: Path) -> Iterator[Path]:
         raise _not_written(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # what is left after a failure, or empty folders
+
+
+@contextmanager
+def file_in_one_piece(target: Path) -> Iterator[Path]:
+    """A file beside `target` to write; it takes the target's place when the block ends, or vanishes.
+
+    Raises CheckpointError if the disk is full or not writable.
+    """
+    partial = _beside(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(target)
+    except OSError as error:
+        raise _not_written(target, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    return target.parent / f".{target.name}.partial-{uuid.uuid4().hex[:8]}"
 
 
 def _place(partial: Path, target: Path) -> None:
@@ -71,6 +93,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         path.chmod(mode)  # the library leaves its files unreadable for all but their owner
     except (SafetensorError, OSError) as error:
         raise _not_written(path, error) from error
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a torch checkpoint, tensors under "state_dict", those that share memory once.
+
+    Raises CheckpointError if the disk refuses.
+    """
+    with file_in_one_piece(path) as partial:
+        try:
+            torch.save({"state_dict": dict(tensors)}, partial)
+        except RuntimeError as error:  # torch's own writer does not raise OSError
+            raise _not_written(path, error) from error
 
 
 def _not_written(path: Path, error: Exception) -> CheckpointError:
