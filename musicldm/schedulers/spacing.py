@@ -46,12 +46,13 @@ def timesteps(spacing: str, n: int, total: int, offset: int, *, ahead: int = 0) 
     if n == total:
         return [float(t) for t in reversed(range(total))]
     if spacing == "trailing":
-        return [float(round(total - k * (total / n)) - 1) for k in range(n)]
+        stride = total - (total - total / n)  # parity: rounded as numpy.arange does, which decides the ties
+        return [float(round(total - k * stride) - 1) for k in range(n)]
     points = n + ahead
     visited = range(points - 1, ahead - 1, -1)
     if spacing == "linspace":
         stride = (total - 1) / max(points - 1, 1)
-        return [k * stride for k in visited] if points > 1 else [float(total - 1)]
+        return [min(k * stride, total - 1.0) for k in visited] if points > 1 else [total - 1.0]
     whole = total // points
     stride = whole if points * whole >= (1 - MAX_UNCOVERED) * total else total / points
     positions = [round(k * stride) for k in visited]

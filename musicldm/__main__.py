@@ -1,0 +1,7 @@
+"""`python -m musicldm`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

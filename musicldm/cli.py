@@ -1,0 +1,161 @@
+"""The `musicldm` command. Nothing heavy is imported before a command has read its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+SCHEDULERS = {  # name on the command line -> class in `schedulers`
+    "ddim": "DDIM",
+    "dpm++": "DPMSolver",
+    "dpm++-singlestep": "DPMSolverSinglestep",
+    "euler": "Euler",
+    "euler-ancestral": "EulerAncestral",
+    "heun": "Heun",
+    "lms": "LMS",
+    "pndm": "PNDM",
+    "unipc": "UniPC",
+}
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0, 1 for an error that was reported, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="musicldm: %(message)s")
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("musicldm: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
+        print(f"musicldm: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="musicldm", description="Text to music by latent diffusion.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    generate = commands.add_parser(
+        "generate",
+        help="make a clip from a prompt",
+        description="Make a clip from a prompt.",
+    )
+    generate.set_defaults(run=_generate)
+    generate.add_argument("prompt", help="what it should sound like")
+    generate.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help=".wav, .flac or .ogg"
+    )
+    generate.add_argument(
+        "--float32", action="store_true", help="write a WAV of 32-bit floats, not 16-bit integers"
+    )
+    _add_model_options(generate)
+    _add_sampling_options(generate)
+    return parser
+
+
+def _add_model_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("model")
+    group.add_argument("--model", default="ucsd-reach/musicldm", metavar="ID_OR_FOLDER",
+                       help="checkpoint in the hub's layout (default: %(default)s)")  # fmt: skip
+    group.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, ...; default: a GPU if there is one"
+    )
+    group.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="precision of the networks (default: %(default)s)"
+    )
+    group.add_argument("--heads", choices=("as-config", "as-trained"), default="as-config",
+                       help="heads of the U-Net: as its config says (default), or one per 32 channels")  # fmt: skip
+
+
+def _add_sampling_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("sampling")
+    group.add_argument("--seconds", type=float, help="length; default: that of the model's training clips")
+    group.add_argument(
+        "--steps", type=int, default=200, help="solver steps (default: %(default)s; 20 to 30 do for dpm++)"
+    )
+    group.add_argument(
+        "--guidance",
+        type=float,
+        default=2.0,
+        help="how strictly to follow the prompt (default: %(default)s; 1 is off)",
+    )
+    group.add_argument("--negative", metavar="PROMPT", help="what it should not sound like")
+    group.add_argument("--seed", type=int, help="a whole number that names the clip; default: a new one")
+    group.add_argument("--scheduler", choices=SCHEDULERS, help="solver; default: the checkpoint's")
+    group.add_argument(
+        "--eta",
+        type=float,
+        default=0.0,
+        help="share of ancestral noise, 0 to 1, for ddim (default: %(default)s)",
+    )
+    group.add_argument(
+        "--candidates", type=int, default=1, metavar="N", help="make N clips, keep the best by CLAP"
+    )
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from .audio import check_suffix
+
+    check_suffix(options.output, options.float32)
+    if not options.output.parent.is_dir():
+        raise ValueError(f"--output {options.output}: there is no folder {options.output.parent}")
+
+    from tqdm import tqdm
+
+    from .audio import write
+
+    pipe = _load(options)
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    total = len(pipe.scheduler.plan(options.steps))
+    start = time.perf_counter()
+    with tqdm(total=total, unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
+        output = pipe(
+            options.prompt,
+            audio_length_in_s=options.seconds,
+            num_inference_steps=options.steps,
+            guidance_scale=options.guidance,
+            negative_prompt=options.negative,
+            num_waveforms_per_prompt=options.candidates,
+            eta=options.eta,
+            seed=seed,
+            callback=lambda step, timestep, latents: bar.update(),
+        )
+    elapsed = time.perf_counter() - start
+    wave, rate = output.audios[0], pipe.vocoder.config.sampling_rate
+    write(options.output, wave, rate, float32=options.float32)
+    seconds = len(wave) / rate
+    print(f"{options.output}: {seconds:g} s at {rate} Hz, seed {seed + int(output.order[0, 0])}")
+    print(f"{elapsed:.1f} s of work, real-time factor {elapsed / seconds:.2f} on {pipe.device}")
+    if output.scores is not None:
+        pairs = zip(output.order[0], output.scores[0], strict=True)
+        print("candidates, best first: " + ", ".join(f"seed {seed + k} ({score:.3f})" for k, score in pairs))
+    return 0
+
+
+def _load(options: argparse.Namespace) -> Any:
+    import torch
+
+    from . import schedulers
+    from .pipeline import MusicLDMPipeline
+
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    pipe = MusicLDMPipeline.from_pretrained(
+        options.model,
+        torch_dtype=getattr(torch, options.dtype),
+        heads=None if options.heads == "as-config" else options.heads,
+    ).to(device)
+    if options.scheduler is not None:
+        pipe.scheduler = getattr(schedulers, SCHEDULERS[options.scheduler]).from_config(pipe.scheduler)
+    return pipe

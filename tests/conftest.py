@@ -1,0 +1,20 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import TINY
+
+from musicldm import MusicLDMPipeline
+
+
+@pytest.fixture(scope="session")
+def tiny() -> MusicLDMPipeline:
+    """The tiny checkpoint, shared: whoever changes a part of it works on a copy."""
+    return MusicLDMPipeline.from_pretrained(TINY)
+
+
+@pytest.fixture
+def pipe(tiny: MusicLDMPipeline) -> MusicLDMPipeline:
+    """A pipeline of one's own over the shared networks: set its scheduler freely."""
+    return MusicLDMPipeline(**tiny.components)
