@@ -9,9 +9,9 @@ from math import isfinite
 from typing import Any
 
 __all__ = [
-    "COUNT", "COUNTS", "LAYERS", "NUMBER", "UNET", "VAE", "VOCODER", "ConfigError", "ConfigTable", "Kind",
-    "check_front_end", "check_kinds", "tupled", "unet_from_hub", "unet_to_hub", "vae_from_hub",
-    "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
+    "BOOKKEEPING", "COUNT", "COUNTS", "LAYERS", "NUMBER", "TABLES", "UNET", "VAE", "VOCODER", "ConfigError",
+    "ConfigTable", "Kind", "check_front_end", "check_kinds", "tupled", "unet_from_hub", "unet_to_hub",
+    "vae_from_hub", "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
 ]  # fmt: skip
 
 
@@ -132,6 +132,9 @@ VOCODER = ConfigTable(
     fixed={"model_type": "hifigan"},
     ignored=("initializer_range",),
 )  # fmt: skip
+
+
+TABLES = {"unet": UNET, "vae": VAE, "vocoder": VOCODER}
 
 
 def check_kinds(kinds: Mapping[str, Kind], values: Mapping[str, Any]) -> list[str]:
