@@ -8,8 +8,9 @@ is built from it. No code that a file brings is ever run.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from weights_convert import diffusers_layout, hub_config
 from weights_convert.clap_layout import clap_facts, clap_tensors
-from weights_convert.hub_folder import NETWORKS, STEMS, find_weights
+from weights_convert.hub_folder import NETWORKS, STEMS, WeightFiles, find_weights
 from weights_convert.mapping import Table, convert, invert
 from weights_convert.reading import CheckpointError, read_json, read_tensors
 from weights_convert.writing import folder_in_one_piece, write_json, write_tensors
@@ -75,26 +76,24 @@ def load_components(
         isinstance(torch_dtype, torch.dtype) and torch_dtype.is_floating_point
     ):
         raise TypeError(f"torch_dtype: got {torch_dtype!r}, expected None or one like torch.float16")
-    root = resolve(
-        id_or_folder,
-        revision=revision,
-        variant=variant,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-    )
-    check_index(root / "model_index.json")
-    scheduler = _scheduler(root / "scheduler")
-    front_end = load_front_end(
-        root
-    )  # the small parts first: what is wrong with them need not wait for gigabytes
-    return {
-        "vae": _load("vae", root, variant, torch_dtype),
-        "text_encoder": _load_text_encoder(root / "text_encoder", variant, torch_dtype),
-        **front_end,
-        "unet": _load("unet", root, variant, torch_dtype, heads),
-        "scheduler": scheduler,
-        "vocoder": _load("vocoder", root, variant, torch_dtype),
-    }
+    try:
+        root = resolve(
+            id_or_folder,
+            revision=revision,
+            variant=variant,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        check_index(root / "model_index.json")
+        # every config, name, shape and small part first: what is wrong with them need not wait for gigabytes
+        small = {"scheduler": _scheduler(root / "scheduler"), **load_front_end(root)}
+        checked = {name: _checked(root / name, name, variant, heads) for name in NETWORKS}
+        # the text encoder before the others: while it loads it takes its weights twice
+        text_encoder = _load_text_encoder(checked.pop("text_encoder"), torch_dtype)
+        loaded = {name: _load(network, torch_dtype) for name, network in checked.items()}
+        return {"text_encoder": text_encoder, **loaded, **small}
+    except OSError as error:  # a folder that may not be entered, a disk that fails
+        raise CheckpointError(f"checkpoint {os.fspath(id_or_folder)!r} cannot be read: {error}") from error
 
 
 def resolve(
@@ -165,21 +164,27 @@ def empty_network(
 ) -> tuple[nn.Module, Table]:
     """The "unet", "vae" or "vocoder" of a hub config on the meta device, and the table of its weights.
 
-    `where` names the config in the error. Raises ConfigError if it does not describe one, ValueError if its
-    numbers do not go together.
+    `where` names the config in the error. Raises ConfigError if it does not describe one.
     """
-    module: nn.Module
-    with torch.device("meta"):
+    with torch.device("meta"), _config_errors(where):
         if component == "unet":
             unet_config = UNetConfig(**hub_config.unet_from_hub(config, where))
-            module = UNet(_with_heads(unet_config, heads))
-            return module, diffusers_layout.UNET
+            return UNet(_with_heads(unet_config, heads)), diffusers_layout.UNET
         if component == "vae":
-            module = VAE(VAEConfig(**hub_config.vae_from_hub(config, where)))
-            return module, diffusers_layout.VAE
+            return VAE(VAEConfig(**hub_config.vae_from_hub(config, where))), diffusers_layout.VAE
         vocoder_config = VocoderConfig(**hub_config.vocoder_from_hub(config, where))
-        module = HiFiGAN(vocoder_config)
-        return module, _vocoder_table(vocoder_config)
+        return HiFiGAN(vocoder_config), _vocoder_table(vocoder_config)
+
+
+@contextmanager
+def _config_errors(where: str) -> Iterator[None]:
+    """Numbers that are each fine and do not go together: the modules' own errors, with the file's name."""
+    try:
+        yield
+    except hub_config.ConfigError:
+        raise
+    except ValueError as error:
+        raise hub_config.ConfigError(f"{where}: {error}") from error
 
 
 def hub_tensors(component: str, config: Mapping[str, Any], where: str) -> dict[str, Tensor]:
@@ -224,40 +229,55 @@ def _vocoder_table(config: VocoderConfig) -> Table:
     return diffusers_layout.vocoder(len(config.upsample_rates), len(config.resblock_kernel_sizes))
 
 
-def _load(
-    component: str, root: Path, variant: str | None, dtype: torch.dtype | None, heads: Heads = None
-) -> nn.Module:
-    folder = root / component
+@dataclass(frozen=True)
+class _Checked:
+    """A network whose config, tensor names and shapes are right, and whose weights are not yet read.
+
+    module: on the meta device; None for the text encoder, which transformers builds. targets: what to fill.
+    """
+
+    files: WeightFiles
+    table: Table
+    targets: Mapping[str, Tensor]
+    module: nn.Module | None
+
+
+def _checked(folder: Path, name: str, variant: str | None, heads: Heads) -> _Checked:
     path = folder / "config.json"
-    try:
-        module, table = empty_network(component, read_json(path), str(path), heads)
-    except (CheckpointError, hub_config.ConfigError):
-        raise
-    except ValueError as error:  # numbers that are each fine and do not go together
-        raise hub_config.ConfigError(f"{path}: {error}") from error
-    files = find_weights(folder, component, variant)
-    tensors = convert(table, files.read(), module.state_dict(), where=files.where)
+    config = read_json(path)
+    module, table = None, diffusers_layout.CLAP
+    if name != "text_encoder":
+        module, table = empty_network(name, config, str(path), heads if name == "unet" else None)
+    targets = hub_tensors(name, config, str(path)) if module is None else module.state_dict()
+    files = find_weights(folder, name, variant)
+    convert(table, files.shapes(), targets, where=files.where)
+    return _Checked(files, table, targets, module)
+
+
+def _filled(network: _Checked) -> dict[str, Tensor]:
+    return convert(network.table, network.files.read(), network.targets, where=network.files.where)
+
+
+def _load(network: _Checked, dtype: torch.dtype | None) -> nn.Module:
+    assert network.module is not None
+    tensors = _filled(network)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    module.load_state_dict(tensors, assign=True)
-    return module.eval()
+    network.module.load_state_dict(tensors, assign=True)
+    return network.module.eval()
 
 
-def _load_text_encoder(folder: Path, variant: str | None, dtype: torch.dtype | None) -> Any:
-    path = folder / "config.json"
-    targets = hub_tensors("text_encoder", read_json(path), str(path))
-    files = find_weights(folder, "text_encoder", variant)
-    tensors = convert(diffusers_layout.CLAP, files.read(), targets, where=files.where)
-    model = build_model(folder, tensors, files.where)
+def _load_text_encoder(network: _Checked, dtype: torch.dtype | None) -> Any:
+    model = build_model(network.files.folder, _filled(network), network.files.where)
     return model if dtype is None else model.to(dtype)
 
 
 def _scheduler(folder: Path) -> Any:
     path = folder / "scheduler_config.json"
+    config = read_json(path)
+    hub_config.check_scheduler(config, str(path))
     try:
-        return schedulers.from_config(read_json(path))
-    except CheckpointError:
-        raise
+        return schedulers.from_config(config)
     except (ValueError, TypeError) as error:
         raise hub_config.ConfigError(f"{path}: {error}") from error
 
@@ -267,14 +287,14 @@ def load_front_end(root: Path) -> dict[str, Any]:
 
     Raises ConfigError or CheckpointError if they are broken, or do not fit the text encoder beside them.
     """
-    clap = clap_facts(
-        read_json(root / "text_encoder" / "config.json"), str(root / "text_encoder" / "config.json")
-    )
-    for path, kind in (
+    text_encoder = root / "text_encoder" / "config.json"
+    clap = clap_facts(read_json(text_encoder), str(text_encoder))
+    files = (
         (root / "tokenizer" / "tokenizer_config.json", "tokenizer_class"),
         (root / "feature_extractor" / "preprocessor_config.json", "feature_extractor_type"),
-    ):
-        hub_config.check_front_end(read_json(path), kind, str(path))
+    )
+    for path, kind in files:
+        hub_config.check_front_end(read_json(path), kind, clap["audio"]["num_mel_bins"], str(path))
     try:
         tokenizer = load_tokenizer(root / "tokenizer")
         extractor = load_feature_extractor(root / "feature_extractor")
@@ -283,12 +303,11 @@ def load_front_end(root: Path) -> dict[str, Any]:
             f"transformers cannot load {root / 'tokenizer'} and {root / 'feature_extractor'}: "
             f"{type(error).__name__}: {error}"
         ) from error
-    for what, got, most in (
-        ("tokens", len(tokenizer), clap["text"]["vocab_size"]),
-        ("mel bins", extractor.feature_size, clap["audio"]["num_mel_bins"]),
-    ):
-        if got > most:
-            raise CheckpointError(f"{root}: the front end makes {got} {what}, the text_encoder takes {most}")
+    if len(tokenizer) > clap["text"]["vocab_size"]:
+        raise CheckpointError(
+            f"{root / 'tokenizer'}: {len(tokenizer)} tokens, but {text_encoder} has embeddings for "
+            f"{clap['text']['vocab_size']}"
+        )
     return {"tokenizer": tokenizer, "feature_extractor": extractor}
 
 

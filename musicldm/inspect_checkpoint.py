@@ -20,7 +20,7 @@ from weights_convert.clap_layout import clap_facts
 from weights_convert.hub_config import TABLES, unet_from_hub
 from weights_convert.hub_folder import NETWORKS, find_weights
 from weights_convert.mapping import convert
-from weights_convert.reading import CheckpointError, read_json, sha256
+from weights_convert.reading import read_json, sha256
 
 from . import schedulers
 from .checkpoint import check_index, empty_network, hub_tensors, load_front_end, resolve, trained_heads

@@ -61,6 +61,7 @@ _FIXED_AUDIO = {
     "projection_hidden_act": "relu",
 }  # fmt: skip
 _REFUSED = ("auto_map", "quantization_config")  # would make transformers fetch or run something else
+_ATTENTION = (None, "eager", "sdpa")  # another name may be code on the hub
 MOST_BLOCKS = 64  # in one stage of the audio tower; the published one has up to 12
 LARGEST_SPEC = 1 << 12  # of the audio tower's square; the published one has 256
 
@@ -89,6 +90,12 @@ def clap_facts(hub: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
         *_unsupported(_FIXED_TEXT, text),
         *_unsupported(_FIXED_AUDIO, audio),
         *(f"refused      {key}" for key in _REFUSED for part in (hub, text, audio) if part.get(key)),
+        *(
+            f"refused      {key} = {part[key]!r:.80}: expected one of {_ATTENTION}"
+            for key in ("attn_implementation", "_attn_implementation")
+            for part in (hub, text, audio)
+            if key in part and part[key] not in _ATTENTION
+        ),
     ]
     problems = problems or _inconsistent(text, audio)
     if problems:

@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = [
     "BOOKKEEPING", "COUNT", "COUNTS", "LAYERS", "NUMBER", "TABLES", "UNET", "VAE", "VOCODER", "ConfigError",
-    "ConfigTable", "Kind", "check_front_end", "check_kinds", "tupled", "unet_from_hub", "unet_to_hub",
-    "vae_from_hub", "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
+    "ConfigTable", "Kind", "check_front_end", "check_kinds", "check_scheduler", "tupled", "unet_from_hub",
+    "unet_to_hub", "vae_from_hub", "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
 ]  # fmt: skip
 
 
@@ -159,12 +159,15 @@ _FRONT_END = {  # of CLAP's feature extractor; transformers builds mel banks of 
 _FRONT_END_CLASSES = ("RobertaTokenizer", "RobertaTokenizerFast", "ClapFeatureExtractor")
 
 
-def check_front_end(hub: Mapping[str, Any], class_key: str, where: str) -> None:
+def check_front_end(hub: Mapping[str, Any], class_key: str, mel_bins: int, where: str) -> None:
     """A tokenizer's or feature extractor's JSON, before transformers acts on it. `where` names the file.
 
-    Raises ConfigError if it asks for another class, for code from elsewhere, or for absurd sizes.
+    Raises ConfigError if it asks for another class, for code from elsewhere, for absurd sizes, or for other
+    mel bins than the model hears.
     """
     problems = check_kinds(_FRONT_END, hub)
+    if hub.get("feature_size", mel_bins) != mel_bins:
+        problems.append(f"does not fit feature_size = {hub['feature_size']!r:.80}: the model has {mel_bins}")
     if hub.get("auto_map"):
         problems.append(f"refused      auto_map = {hub['auto_map']!r:.80}: it names code to run")
     said = hub.get(class_key)
@@ -172,6 +175,16 @@ def check_front_end(hub: Mapping[str, Any], class_key: str, where: str) -> None:
         problems.append(f"unsupported  {class_key} = {said!r:.80}: only {', '.join(_FRONT_END_CLASSES)}")
     if problems:
         raise ConfigError(f"front end: {where} is not MusicLDM's:\n  " + "\n  ".join(problems))
+
+
+def check_scheduler(hub: Mapping[str, Any], where: str) -> None:
+    """The number that a scheduler's tables grow with; all else is the schedulers' own business.
+
+    `where` names the file. Raises ConfigError if it is no count, or absurd.
+    """
+    problems = check_kinds({"num_train_timesteps": COUNT}, hub)
+    if problems:
+        raise ConfigError(f"scheduler: {where}:\n  " + "\n  ".join(problems))
 
 
 def _facts(table: ConfigTable, hub: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -111,6 +111,9 @@ def _shards(index: Path) -> dict[Path, set[str] | None]:
                 ".safetensors file beside the index"
             )
         shards.setdefault(name, set()).add(tensor)
+    absent = [name for name in shards if not (index.parent / name).is_file()]
+    if absent:
+        raise CheckpointError(f"{index} names {', '.join(absent[:5])}, which {index.parent} does not hold")
     return {index.parent / name: tensors for name, tensors in shards.items()}
 
 
