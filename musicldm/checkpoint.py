@@ -88,7 +88,7 @@ def load_components(
         # every config, name, shape and small part first: what is wrong with them need not wait for gigabytes
         small = {"scheduler": _scheduler(root / "scheduler"), **load_front_end(root)}
         checked = {name: _checked(root / name, name, variant, heads) for name in NETWORKS}
-        # the text encoder before the others: while it loads it takes its weights twice
+        # the text encoder before the others: transformers 4 holds its weights twice while it loads
         text_encoder = _load_text_encoder(checked.pop("text_encoder"), torch_dtype)
         loaded = {name: _load(network, torch_dtype) for name, network in checked.items()}
         return {"text_encoder": text_encoder, **loaded, **small}

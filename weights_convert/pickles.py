@@ -18,12 +18,12 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Foreign", "UnsafePickleError", "foreign_names", "load"]
+__all__ = ["Foreign", "Loaded", "UnsafePickleError", "load"]
 
 LARGEST_PICKLE = 1 << 28  # bytes; the published checkpoint's object graph takes under a megabyte
 LOCAL_HEADER = 30  # bytes of a zip entry's own header before its name; the two lengths stand at 26
@@ -100,7 +100,14 @@ class _Storage:
         self.values = values
 
 
-def load(path: Path) -> Any:
+class Loaded(NamedTuple):
+    """What a checkpoint holds, and the names of the objects that were asked for and not built, each once."""
+
+    value: Any
+    foreign: list[str]
+
+
+def load(path: Path) -> Loaded:
     """The object graph of a torch checkpoint, tensors as views of the mapped file.
 
     Raises UnsafePickleError if the file is broken, or what it holds cannot be built without running it;
@@ -113,7 +120,7 @@ def load(path: Path) -> Any:
     if tarfile.is_tarfile(path):
         raise UnsafePickleError("this is a tar archive, as torch wrote before 2017; save it anew with torch")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return Loaded(torch.load(path, map_location="cpu", weights_only=True), [])
     except Exception as error:  # whatever a hostile file provokes becomes one error with a reason
         raise UnsafePickleError(
             f"not a zip checkpoint (torch 1.6 or later), and torch's weights_only reader refuses it: "
@@ -121,26 +128,7 @@ def load(path: Path) -> Any:
         ) from error
 
 
-def foreign_names(value: Any) -> list[str]:
-    """The names of all objects in a loaded graph that were not built, each once."""
-    names: set[str] = set()
-    seen: set[int] = set()
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, Foreign) or (isinstance(item, type) and issubclass(item, Foreign)):
-            names.add(item.name)
-        elif isinstance(item, dict):
-            pending += [*item.keys(), *item.values()]
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            pending += item
-    return sorted(names)
-
-
-def _load_zip(path: Path) -> Any:
+def _load_zip(path: Path) -> Loaded:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename: info for info in archive.infolist()}
@@ -161,7 +149,8 @@ def _load_zip(path: Path) -> Any:
             _check_stored(entries[pickles[0]])
             program = archive.read(pickles[0])
         bytes_ = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
-        return _Unpickler(program, _Records(path, bytes_, entries, root)).load()
+        unpickler = _Unpickler(program, _Records(path, bytes_, entries, root))
+        return Loaded(unpickler.load(), sorted(unpickler.foreign))
     except UnsafePickleError:
         raise
     except OSError:
@@ -221,6 +210,7 @@ class _Unpickler(pickle._Unpickler):  # the C one allocates its memo as large as
 
     def __init__(self, program: bytes, records: Callable[[str, torch.dtype, int], _Storage]) -> None:
         super().__init__(io.BytesIO(program), encoding="utf-8")
+        self.foreign: set[str] = set()
         self._records = records
         self._storages: dict[str, _Storage] = {}
 
@@ -231,6 +221,7 @@ class _Unpickler(pickle._Unpickler):  # the C one allocates its memo as large as
             return known
         if module in ("torch", "torch.storage") and name in _DTYPES:
             return _DTYPES[name]
+        self.foreign.add(f"{module}.{name}")
         return type("Foreign", (Foreign,), {"name": f"{module}.{name}"})
 
     def persistent_load(self, pid: Any) -> _Storage:

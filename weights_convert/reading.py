@@ -176,8 +176,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             return Checkpoint(path, load_file(path))
         except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise _broken(path, error) from error
-    graph = _unpickled(path)
-    foreign = pickles.foreign_names(graph)
+    graph, foreign = _unpickled(path)
     if not isinstance(graph, dict):
         raise CheckpointError(f"{path}: expected a mapping, got {type(graph).__name__}")
     nest = next((key for key in _NESTS if isinstance(graph.get(key), dict)), None)
@@ -217,8 +216,7 @@ def sha256(path: Path) -> str:
 
 
 def _pickled_tensors(path: Path) -> dict[str, Tensor]:
-    graph = _unpickled(path)
-    foreign = pickles.foreign_names(graph)
+    graph, foreign = _unpickled(path)
     if foreign:
         raise CheckpointError(
             f"{path} holds more than tensors, and was not run: {', '.join(foreign[:5])}; a training "
@@ -229,7 +227,7 @@ def _pickled_tensors(path: Path) -> dict[str, Tensor]:
     return _by_name(graph, path)
 
 
-def _unpickled(path: Path) -> Any:
+def _unpickled(path: Path) -> pickles.Loaded:
     try:
         return pickles.load(path)
     except (pickles.UnsafePickleError, OSError) as error:
