@@ -268,8 +268,10 @@ def _load(network: _Checked, dtype: torch.dtype | None) -> nn.Module:
 
 
 def _load_text_encoder(network: _Checked, dtype: torch.dtype | None) -> Any:
-    model = build_model(network.files.folder, _filled(network), network.files.where)
-    return model if dtype is None else model.to(dtype)
+    tensors = _filled(network)
+    model = build_model(network.files.folder, tensors, network.files.where)
+    # transformers 5 loads in the dtype that the config names, 4 in float32; the file's counts
+    return model.to(dtype or next(t.dtype for t in tensors.values() if t.is_floating_point()))
 
 
 def _scheduler(folder: Path) -> Any:

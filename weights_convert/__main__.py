@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _convert_hub(args)
         else:
             _convert_original(args)
-    except (
-        ValueError
-    ) as error:  # CheckpointError, ConfigError, MappingError: said in full, without a traceback
+    except (ValueError, OSError) as error:  # said in full, without a traceback
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -75,7 +75,11 @@ def cast(network: Network, dtype: torch.dtype | None) -> Network:
         return network
     tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in network.tensors.items()}
     check_values(tensors, f"{network.source}, {network.name}, as {dtype} (bfloat16 has float32's range)")
-    return replace(network, tensors=tensors)
+    config = dict(network.config)
+    if network.name in ("text_encoder", "vocoder"):  # transformers 5 loads in the dtype that the config names
+        config.pop("dtype", None)
+        config["torch_dtype"] = str(dtype).removeprefix("torch.")
+    return replace(network, tensors=tensors, config=config)
 
 
 def write_networks(networks: Iterable[Network], root: Path, dtype: torch.dtype | None) -> Iterator[str]:

@@ -5,7 +5,8 @@ Nothing is copied that need not be: tensors stay views of the mapped files until
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import diffusers_layout, original_layout
+from .hub_config import ConfigError
 from .mapping import Table, convert, invert
 from .original_config import clap_config, scheduler_config, unet_config, vae_config, vocoder_config
 from .original_facts import Facts
@@ -100,19 +102,22 @@ def convert_release(
     heard = [_under(full, VOCODER_PREFIX), *_sides(vocoder, ""), *_sides(vae, "vocoder.")]
     heard_view = _first(release, "vocoder", "--vocoder", heard, "conv_pre.")
     view = _first(release, "VAE", "--vae", [_under(full, VAE_PREFIX), *_sides(vae, "")], "encoder.")
-    config = vae_config(view.tensors, _scale(full), facts)
+    with _of(view.where):
+        config = vae_config(view.tensors, _scale(full), facts)
     table = original_layout.vae(len(config["block_out_channels"]))
     _add(release, "vae", config, table, view, hub_tensors("vae", config, view.where))
     if heard_view.path == view.path:  # the vocoder stands among the VAE's tensors, and is not dropped
         release.dropped = [d for d in release.dropped if d.why != table.ignore["vocoder.{rest}"]]
 
-    config = vocoder_config(heard_view.tensors, facts)
+    with _of(heard_view.where):
+        config = vocoder_config(heard_view.tensors, facts)
     targets = hub_tensors("vocoder", config, heard_view.where)
     _add(release, "vocoder", config, original_layout.VOCODER, heard_view, targets)
 
     sides = _sides(clap, "module.") or _sides(clap, "")  # several GPUs leave "module." before every name
     view = _first(release, "CLAP", "--clap", [_under(full, CLAP_PREFIX), *sides], "text_branch.")
-    config = clap_config(view.tensors)
+    with _of(view.where):
+        config = clap_config(view.tensors)
     _add(
         release,
         "text_encoder",
@@ -122,13 +127,24 @@ def convert_release(
         hub_tensors("text_encoder", config, view.where),
     )
 
-    release.scheduler = scheduler_config(full.tensors, facts)
+    with _of(str(full.path)):
+        release.scheduler = scheduler_config(full.tensors, facts)
     return release
+
+
+@contextmanager
+def _of(where: str) -> Iterator[None]:
+    """Errors about sizes and facts, with the name of the file that they are about."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _add_unet(release: Release, full: Checkpoint, hub_tensors: HubTensors, facts: Facts) -> None:
     raw, averages = _under(full, UNET_PREFIX), _under(full, EMA_PREFIX)
-    config = unet_config(raw.tensors, facts)
+    with _of(raw.where):
+        config = unet_config(raw.tensors, facts)
     table = _unet_table(config)
     targets = hub_tensors("unet", config, raw.where)
     if release.weights == "raw":

@@ -100,11 +100,19 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
     Raises CheckpointError if the disk refuses.
     """
+    # copies: torch would save the whole file that a view looks into. What two names share is copied once
+    copies = {_identity(tensor): tensor for tensor in tensors.values()}
+    copies = {identity: tensor.clone() for identity, tensor in copies.items()}
+    held = {name: copies[_identity(tensor)] for name, tensor in tensors.items()}
     with file_in_one_piece(path) as partial:
         try:
-            torch.save({"state_dict": dict(tensors)}, partial)
+            torch.save({"state_dict": held}, partial)
         except RuntimeError as error:  # torch's own writer does not raise OSError
             raise _not_written(path, error) from error
+
+
+def _identity(tensor: Tensor) -> tuple[int, torch.Size, torch.dtype]:
+    return tensor.data_ptr(), tensor.shape, tensor.dtype
 
 
 def _not_written(path: Path, error: Exception) -> CheckpointError:
