@@ -74,7 +74,7 @@ def _add_model_options(command: argparse.ArgumentParser) -> None:
         "--dtype", choices=DTYPES, default="float32", help="precision of the networks (default: %(default)s)"
     )
     group.add_argument("--heads", choices=("as-config", "as-trained"), default="as-config",
-                       help="heads of the U-Net: as its config says (default), or one per 32 channels")  # fmt: skip
+                       help="of the U-Net: as its config says (default), or one per 32 channels")  # fmt: skip
 
 
 def _add_sampling_options(command: argparse.ArgumentParser) -> None:

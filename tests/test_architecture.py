@@ -17,7 +17,7 @@ CONVERT = ROOT / "weights_convert"
 # Each module, and the modules of ours that it may import: downwards only.
 LEAVES = {"unet", "vae", "vocoder", "mel", "schedulers"}
 MAY_IMPORT: dict[str, set[str]] = {
-    **dict.fromkeys(LEAVES, set()),
+    **{leaf: set() for leaf in LEAVES},
     "inputs": set(),
     "ranking": set(),
     "audio": set(),
@@ -72,7 +72,9 @@ def imports(path: Path) -> list[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom):
             base = list(package[: len(package) - node.level + 1]) if node.level else []
             base += node.module.split(".") if node.module else []
-            names = [base] if len(base) > 1 or not node.level else [[*base, alias.name] for alias in node.names]
+            names = (
+                [base] if len(base) > 1 or not node.level else [[*base, alias.name] for alias in node.names]
+            )
         else:
             continue
         found += [(name[0], name[1] if len(name) > 1 else "") for name in names]
@@ -90,14 +92,18 @@ def test_imports_point_down(path):
 
 @pytest.mark.parametrize("path", modules_of(PACKAGE), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_leaves_need_torch_and_einops_only_and_the_edge_is_one_file_each(path):
-    outside = {top for top, _ in imports(path)} - set(sys.stdlib_module_names) - {"musicldm", "weights_convert"}
+    outside = (
+        {top for top, _ in imports(path)} - set(sys.stdlib_module_names) - {"musicldm", "weights_convert"}
+    )
     if owner(path) in LEAVES:
         assert outside <= LEAF_NEEDS
     for package, importers in SOLE_IMPORTER.items():
         assert package not in outside or owner(path) in importers
 
 
-@pytest.mark.parametrize("path", [p for p in modules_of(CONVERT) if p.name != "__main__.py"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [p for p in modules_of(CONVERT) if p.name != "__main__.py"], ids=lambda p: p.name
+)
 def test_the_converter_knows_nothing_of_the_package(path):
     assert "musicldm" not in {top for top, _ in imports(path)}
 
@@ -111,7 +117,15 @@ def test_a_leaf_works_copied_alone_into_an_empty_folder(tmp_path, leaf):
         target = tmp_path / copy.relative_to(PACKAGE)
         target.parent.mkdir(exist_ok=True)
         target.write_text(copy.read_text(encoding="utf-8"), encoding="utf-8")
-    blocked = ("transformers", "huggingface_hub", "soundfile", "soxr", "diffusers", "musicldm", "weights_convert")
+    blocked = (
+        "transformers",
+        "huggingface_hub",
+        "soundfile",
+        "soxr",
+        "diffusers",
+        "musicldm",
+        "weights_convert",
+    )
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked})); import torch; from {leaf} import *; "
         f"assert torch.isfinite({EXAMPLES[leaf]}).all()"
@@ -151,11 +165,15 @@ assert before == after
     assert shown.stdout == shown.stderr == ""
 
 
-@pytest.mark.parametrize("path", [*modules_of(PACKAGE), *modules_of(CONVERT)], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [*modules_of(PACKAGE), *modules_of(CONVERT)], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_all_is_honest(path):
     if path.name == "__main__.py":
         return
-    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+    module = importlib.import_module(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    )
     if path.read_text(encoding="utf-8").count("\n") < 5 and not hasattr(module, "__all__"):
         return  # a package's bare docstring
     assert len(set(module.__all__)) == len(module.__all__)
@@ -170,6 +188,8 @@ def test_the_package_lists_what_it_loads_lazily():
         musicldm.Unet  # noqa: B018
 
 
-@pytest.mark.parametrize("path", [*modules_of(PACKAGE), *modules_of(CONVERT)], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [*modules_of(PACKAGE), *modules_of(CONVERT)], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_files_stay_readable(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

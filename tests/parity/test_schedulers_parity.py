@@ -36,7 +36,7 @@ TOLERANCE = 2e-5  # relative to the largest value of the step: float32 in both, 
 DOUBLE_TOLERANCE = 1e-9  # both in float64: only the order of operations differs
 STEPS = (1, 2, 3, 5, 7, 10, 20, 25, 30, 33, 50, 100, 150, 200, 300, 999)
 TIMESTEP_TOLERANCE = 2e-3  # of one timestep: Diffusers finds those of Karras sigmas in float32 logarithms
-FEW = (1, 2, 3, 5, 14, 15, 25)  # for the variants; 15 is where `lower_order_final` stops
+FEW = (1, 3, 5, 14, 15)  # for the variants; 15 is where `lower_order_final` stops
 SPACINGS = ("leading", "trailing", "linspace")
 SIGMA_SPACE = (LMS, Euler, EulerAncestral, Heun)
 
@@ -330,26 +330,26 @@ def test_unipc_down_to_no_noise_equals_diffusers_until_its_last_step(kind, data)
     assert torch.isfinite(got[-1]).all()
 
 
-@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
-def test_timesteps_equal_diffusers_for_every_number_of_steps(solver):
-    for spacing in SPACINGS if solver is not DPMSolverSinglestep else ("linspace",):
-        own = solver() if solver is DPMSolverSinglestep else solver(timestep_spacing=spacing)
-        if (solver, spacing) == (InverseDDIM, "linspace") or solver is PNDM or solver is Heun:
-            continue  # Diffusers has none; PNDM and Heun repeat those of DDIM and Euler
-        scheduler = hub_class(own)(**{k: v for k, v in own.config.items() if k != "_class_name"})
-        ahead = int(isinstance(own, (DPMSolver, DPMSolverSinglestep, UniPC)))
-        for steps in range(2, 1000, 1):
-            scheduler.set_timesteps(steps)
-            got = torch.tensor(own._timesteps(steps, ahead=ahead), dtype=torch.float64)
-            got = got if isinstance(own, SIGMA_SPACE) else got.round()
-            got = got.flip(0) if solver is InverseDDIM else got
-            expected = scheduler.timesteps.double()
-            points = steps + ahead
-            uncovered = spacing == "leading" and points * (1000 // points) < 800
-            beyond = expected.max() > 999  # the offset leads out of the table
-            extra = expected.min() < 0  # a step too many, to timestep -1
-            if not (uncovered or beyond or extra):
-                torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-4)
+@pytest.mark.parametrize("solver", [DDIM, InverseDDIM, DPMSolver, Euler], ids=lambda solver: solver.__name__)
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_timesteps_equal_diffusers_for_every_number_of_steps(solver, spacing):
+    """One solver for each way to space them; the grid above has the others."""
+    if (solver, spacing) == (InverseDDIM, "linspace"):
+        pytest.skip("Diffusers has none")
+    own, ahead = solver(timestep_spacing=spacing), int(solver is DPMSolver)
+    scheduler = hub_class(own)(**{k: v for k, v in own.config.items() if k != "_class_name"})
+    for steps in range(2, 1000):
+        scheduler.set_timesteps(steps)
+        expected = scheduler.timesteps.double()
+        got = torch.tensor(own._timesteps(steps, ahead=ahead), dtype=torch.float64)
+        got = got if solver is Euler else got.round()
+        got = got.flip(0) if solver is InverseDDIM else got
+        points = steps + ahead
+        uncovered = spacing == "leading" and points * (1000 // points) < 800
+        beyond = expected.max() > 999  # the offset leads out of the table
+        extra = expected.min() < 0  # a step too many, to timestep -1
+        if not (uncovered or beyond or extra):
+            torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-4)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.__name__)
