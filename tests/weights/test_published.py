@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from musicldm import MusicLDMPipeline
-from musicldm.inspect_checkpoint import inspect, report
+from musicldm.inspection import inspect, report
 from musicldm.schedulers import LMS
 
 WEIGHTS = os.environ.get("MUSICLDM_WEIGHTS")

@@ -13,7 +13,7 @@ from helpers import TINY
 from originals import flags, unpack
 
 from musicldm.checkpoint import CheckpointError
-from musicldm.inspect_checkpoint import inspect, report
+from musicldm.inspection import inspect, report
 from weights_convert.__main__ import main
 
 
