@@ -60,6 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model_options(generate)
     _add_sampling_options(generate)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="say what a checkpoint holds",
+        description="Say what a checkpoint holds: parts, sizes, hashes, head counts, and what would be ignored.",
+    )
+    inspect.set_defaults(run=_inspect)
+    inspect.add_argument("model", metavar="ID_OR_FOLDER", help="checkpoint in the hub's layout")
+    inspect.add_argument("--revision", help="of a hub id")
+    inspect.add_argument("--variant", help="read *.VARIANT.safetensors, such as fp16")
+    inspect.add_argument("--no-hashes", action="store_true", help="leave the SHA-256 of the files out")
     return parser
 
 
@@ -140,6 +151,16 @@ def _generate(options: argparse.Namespace) -> int:
         pairs = zip(output.order[0], output.scores[0], strict=True)
         print("candidates, best first: " + ", ".join(f"seed {seed + k} ({score:.3f})" for k, score in pairs))
     return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from .inspection import inspect
+
+    inspection = inspect(
+        options.model, revision=options.revision, variant=options.variant, hashes=not options.no_hashes
+    )
+    print(inspection)
+    return 1 if inspection.problems else 0
 
 
 def _load(options: argparse.Namespace) -> Any:

@@ -26,7 +26,7 @@ from . import schedulers
 from .checkpoint import check_index, empty_network, hub_tensors, load_front_end, resolve, trained_heads
 from .unet import UNetConfig
 
-__all__ = ["Component", "Inspection", "inspect", "report"]
+__all__ = ["Component", "Inspection", "inspect"]
 
 
 @dataclass
@@ -57,6 +57,16 @@ class Inspection:
     facts: dict[str, str]
     provenance: Mapping[str, Any]
     problems: list[str]
+
+    def __str__(self) -> str:
+        lines = [f"checkpoint {self.folder}"]
+        for network in self.networks:
+            lines += ["", *_described(network)]
+        lines += ["", *(f"{name}: {line}" for name, line in self.parts.items() if line)]
+        lines += ["", "open facts:", *(f"  {name}: {line}" for name, line in self.facts.items())]
+        problems = [f"PROBLEM {problem}" for problem in self.problems]
+        lines += ["", *(problems or ["would load (values are not looked at)"])]
+        return "\n".join(lines)
 
 
 def inspect(
@@ -90,34 +100,6 @@ def inspect(
         provenance = _told(read_json, root / "provenance.json", "provenance", problems) or {}
     facts = _facts({network.name: network.config for network in networks}, provenance)
     return Inspection(root, networks, parts, facts, provenance, problems)
-
-
-def report(
-    id_or_folder: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    variant: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    hashes: bool = True,
-) -> str:
-    """What `inspect` finds, as text. Raises as `inspect` does."""
-    found = inspect(
-        id_or_folder,
-        revision=revision,
-        variant=variant,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        hashes=hashes,
-    )
-    lines = [f"checkpoint {found.folder}"]
-    for network in found.networks:
-        lines += ["", *_described(network)]
-    lines += ["", *(f"{name}: {line}" for name, line in found.parts.items() if line)]
-    lines += ["", "open facts:", *(f"  {name}: {line}" for name, line in found.facts.items())]
-    problems = [f"PROBLEM {problem}" for problem in found.problems]
-    lines += ["", *(problems or ["would load (values are not looked at)"])]
-    return "\n".join(lines)
 
 
 T = TypeVar("T")

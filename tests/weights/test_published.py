@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from musicldm import MusicLDMPipeline
-from musicldm.inspection import inspect, report
+from musicldm.inspection import inspect
 from musicldm.schedulers import LMS
 
 WEIGHTS = os.environ.get("MUSICLDM_WEIGHTS")
@@ -75,4 +75,4 @@ def test_one_head_layout_reproduces_the_published_samples(name, capsys):
 def test_the_published_files_are_all_understood(capsys):
     assert inspect(WEIGHTS, hashes=False).problems == []
     with capsys.disabled():
-        sys.stdout.write(f"\n{report(WEIGHTS)}\n")
+        sys.stdout.write(f"\n{inspect(WEIGHTS)}\n")
