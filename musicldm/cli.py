@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser(
         "inspect",
         help="say what a checkpoint holds",
-        description="Say what a checkpoint holds: parts, sizes, hashes, head counts, and what would be ignored.",
+        description="Say what a checkpoint holds: parts, sizes, hashes, head counts, what is ignored.",
     )
     inspect.set_defaults(run=_inspect)
     inspect.add_argument("model", metavar="ID_OR_FOLDER", help="checkpoint in the hub's layout")
