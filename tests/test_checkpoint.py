@@ -53,6 +53,69 @@ def test_links_of_the_hubs_cache_are_followed(folder, tmp_path):
     assert "unet" in load_components(folder)
 
 
+VAE, VOCODER, CLAP = (
+    "vae/diffusion_pytorch_model.safetensors",
+    "vocoder/model.safetensors",
+    "text_encoder/model.safetensors",
+)
+OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}  # of files before 2023
+
+
+def with_old_attention_names(held):
+    for name in [name for name in held if ".attentions." in name]:
+        new = next((part for part in OLD_NAMES if part in name), None)
+        if new is not None:
+            held[name.replace(new, OLD_NAMES[new])] = held.pop(name)
+
+
+def with_float64_logit_scales(held):
+    held.update({name: held[name].double() for name in ("logit_scale_a", "logit_scale_t")})
+
+
+def without_constants(held):
+    for name in ("position_ids", "token_type_ids"):
+        held.pop(f"text_model.embeddings.{name}")
+
+
+def with_weight_norm(held):
+    for name in [name for name in held if name.endswith(".weight")]:
+        v = held.pop(name)
+        held[f"{name}_v"] = 3 * v
+        held[f"{name}_g"] = v.flatten(1).norm(dim=1).reshape(-1, *[1] * (v.ndim - 1))
+
+
+def with_new_weight_norm(held):
+    with_weight_norm(held)
+    for old, new in (
+        ("weight_g", "parametrizations.weight.original0"),
+        ("weight_v", "parametrizations.weight.original1"),
+    ):
+        for name in [name for name in held if name.endswith(old)]:
+            held[name.replace(old, new)] = held.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("file", "rewrite", "tolerance"),
+    [
+        (VAE, with_old_attention_names, 0),
+        (CLAP, with_float64_logit_scales, 0),
+        (CLAP, without_constants, 0),
+        (VOCODER, with_weight_norm, 1e-6),  # the fold rounds
+        (VOCODER, with_new_weight_norm, 1e-6),
+    ],
+)
+def test_older_spellings_of_the_same_weights_load(folder, components, file, rewrite, tolerance):
+    before = set(load_file(folder / file))
+    tensors(file, rewrite)(folder)
+    held = load_file(folder / file)
+    assert set(held) != before or held["logit_scale_a"].dtype == torch.float64  # the file did change
+    name = file.split("/")[0]
+    got = load_components(folder)[name].state_dict()
+    for key, expected in components[name].state_dict().items():
+        assert got[key].dtype == expected.dtype
+        assert (got[key] - expected).abs().max() <= tolerance
+
+
 def test_mixed_precision_in_one_file_becomes_float32(folder):
     tensors(UNET, lambda held: held.update({CONV: held[CONV].half()}))(folder)
     assert {t.dtype for t in load_components(folder)["unet"].parameters()} == {torch.float32}
