@@ -1,27 +1,29 @@
 """A hub id or a folder in the hub's layout <-> modules. The only file that touches weights on disk.
 
 Strict in both directions: every tensor of a file is used or ignored for a reason that has a name, every
-parameter is filled, every value is finite, every key of a config is understood. Nothing is unpickled but
-plain tensors.
+parameter is filled, every value is finite, every key of a config is understood and in bounds before anything
+is built from it. No code that a file brings is ever run.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from weights_convert import diffusers_layout, hub_config
+from weights_convert.clap_layout import clap_facts, clap_tensors
+from weights_convert.hub_folder import NETWORKS, STEMS, WeightFiles, find_weights
 from weights_convert.mapping import Table, convert, invert
+from weights_convert.reading import CheckpointError, read_json, read_tensors
+from weights_convert.writing import folder_in_one_piece, write_json, write_tensors
 
 from . import schedulers
 from .clap import build_model, load_feature_extractor, load_tokenizer
@@ -29,18 +31,26 @@ from .unet import UNet, UNetConfig
 from .vae import VAE, VAEConfig
 from .vocoder import HiFiGAN, VocoderConfig
 
-__all__ = ["CheckpointError", "Heads", "load_components", "read_tensors", "resolve", "save_components"]
+__all__ = [
+    "CheckpointError",
+    "Heads",
+    "check_index",
+    "empty_network",
+    "hub_tensors",
+    "load_components",
+    "load_front_end",
+    "model_index",
+    "read_tensors",
+    "resolve",
+    "save_components",
+    "trained_heads",
+]
 
 Heads = Literal["as-trained"] | tuple[int, ...] | None
 
 TRAINED_HEAD_WIDTH = 32  # channels per head in the authors' U-Net: 8, 12, 20 heads at widths 256, 384, 640
 
-_UNET = "diffusion_pytorch_model"  # file stems: Diffusers' models, then transformers'
-_MODEL = "model"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read as it is; the message says which file, and what to do."""
+COMPONENTS = (*NETWORKS, "tokenizer", "feature_extractor", "scheduler")
 
 
 def load_components(
@@ -60,39 +70,30 @@ def load_components(
     level.
 
     Raises CheckpointError if a file is missing or broken, ConfigError or MappingError (all ValueErrors) if it
-    does not describe or fit a MusicLDM.
+    does not describe or fit a MusicLDM; TypeError if torch_dtype is no floating dtype.
     """
-    folder = resolve(
-        id_or_folder,
-        revision=revision,
-        variant=variant,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-    )
-    index = folder / "model_index.json"
-    missing = sorted(
-        {"unet", "vae", "vocoder", "text_encoder", "tokenizer", "feature_extractor", "scheduler"}
-        - set(read_json(index))
-    )
-    if missing:
-        raise CheckpointError(f"{index} names no {', '.join(missing)}: this is not a MusicLDM pipeline")
-    text_weights = _weights_file(folder / "text_encoder", _MODEL, variant)
-    text_tensors = {
-        name: tensor
-        for name, tensor in read_tensors(text_weights).items()
-        if not diffusers_layout.CLAP.why_ignored(name)
-    }
-    text_encoder = build_model(folder / "text_encoder", text_tensors, str(text_weights))
-    del text_tensors
-    return {
-        "vae": _load_vae(folder / "vae", variant, torch_dtype),
-        "text_encoder": text_encoder if torch_dtype is None else text_encoder.to(torch_dtype),
-        "tokenizer": load_tokenizer(folder / "tokenizer"),
-        "feature_extractor": load_feature_extractor(folder / "feature_extractor"),
-        "unet": _load_unet(folder / "unet", variant, torch_dtype, heads),
-        "scheduler": schedulers.from_config(read_json(folder / "scheduler" / "scheduler_config.json")),
-        "vocoder": _load_vocoder(folder / "vocoder", variant, torch_dtype),
-    }
+    if torch_dtype is not None and not (
+        isinstance(torch_dtype, torch.dtype) and torch_dtype.is_floating_point
+    ):
+        raise TypeError(f"torch_dtype: got {torch_dtype!r}, expected None or one like torch.float16")
+    try:
+        root = resolve(
+            id_or_folder,
+            revision=revision,
+            variant=variant,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        check_index(root / "model_index.json")
+        # every config, name, shape and small part first: what is wrong with them need not wait for gigabytes
+        small = {"scheduler": _scheduler(root / "scheduler"), **load_front_end(root)}
+        checked = {name: _checked(root / name, name, variant, heads) for name in NETWORKS}
+        # the text encoder before the others: transformers 4 holds its weights twice while it loads
+        text_encoder = _load_text_encoder(checked.pop("text_encoder"), torch_dtype)
+        loaded = {name: _load(network, torch_dtype) for name, network in checked.items()}
+        return {"text_encoder": text_encoder, **loaded, **small}
+    except OSError as error:  # a folder that may not be entered, a disk that fails
+        raise CheckpointError(f"checkpoint {os.fspath(id_or_folder)!r} cannot be read: {error}") from error
 
 
 def resolve(
@@ -111,124 +112,102 @@ def resolve(
     if folder.is_dir():
         return folder
     name = os.fspath(id_or_folder)
-    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        what = "is a file" if folder.exists() else "does not exist"
+    if folder.exists() or folder.is_symlink() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        what = "does not exist"
+        if folder.exists():
+            what = "is a file (the authors' go through `python -m weights_convert` first)"
+        elif folder.is_symlink():
+            what = "is a symbolic link that leads nowhere, or in a circle"
         raise CheckpointError(
             f"checkpoint {name!r} {what}; expected a folder with a model_index.json, or a hub id like "
             "'ucsd-reach/musicldm'"
         )
     suffix = f".{variant}" if variant else ""
-    configs = ["*.json", "*/*.json", "*/*.txt"]
-    try:
-        found = _download(
-            name, [*configs, f"*/*model{suffix}.safetensors"], revision, cache_dir, local_files_only
-        )
-        if not list(found.glob("unet/*.safetensors")):
-            found = _download(
-                name, [*configs, f"*/*model{suffix}.bin"], revision, cache_dir, local_files_only
+
+    def download(*patterns: str) -> Path:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                allow_patterns=[*patterns],
             )
-    except Exception as error:
+        )
+
+    try:
+        configs = ("*.json", "*/*.json", "*/*.txt")
+        found = download(*configs, f"*/*model{suffix}.safetensors", f"*/*model{suffix}-*-of-*.safetensors")
+        if any(not list(found.glob(f"{part}/*.safetensors")) for part in NETWORKS):
+            found = download(*configs, f"*/*model{suffix}*.safetensors", f"*/*model{suffix}.bin")
+    except Exception as error:  # of the hub client, the network and the disk: all mean the same to the caller
         raise CheckpointError(
-            f"could not get {name!r} from the hub ({type(error).__name__}: {error}). Without a network, "
-            "copy the "
-            "checkpoint's folder here from a machine that has it, and give its path instead of the id"
+            f"could not get {name!r} from the hub ({type(error).__name__}: {error}). Without a network, copy "
+            "the checkpoint's folder here from a machine that has it, and give its path instead of the id"
         ) from error
     return found
 
 
-def _download(
-    repo: str,
-    patterns: list[str],
-    revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
-    local: bool,
-) -> Path:
-    return Path(
-        snapshot_download(
-            repo, revision=revision, cache_dir=cache_dir, local_files_only=local, allow_patterns=patterns
-        )
-    )
+def check_index(path: Path) -> None:
+    """Raises CheckpointError unless a model_index.json describes a MusicLDM pipeline of seven parts."""
+    index = read_json(path)
+    said = index.get("_class_name", "MusicLDMPipeline")
+    if said != "MusicLDMPipeline":
+        raise CheckpointError(f"{path} describes a {said!r:.80}, expected a MusicLDMPipeline")
+    missing = sorted(set(COMPONENTS) - set(index))
+    if missing:
+        raise CheckpointError(f"{path} names no {', '.join(missing)}: this is not a MusicLDM pipeline")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises CheckpointError if it is missing, not JSON, or not an object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.name} is missing: looked for {path}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
+def empty_network(
+    component: str, config: Mapping[str, Any], where: str, heads: Heads = None
+) -> tuple[nn.Module, Table]:
+    """The "unet", "vae" or "vocoder" of a hub config on the meta device, and the table of its weights.
 
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a .safetensors file, or of a .bin that holds plain tensors only.
-
-    float64 becomes float32 (old transformers saved CLAP's logit scales so).
-    Raises CheckpointError if the file is broken, holds anything but tensors, or a value is not finite.
+    `where` names the config in the error. Raises ConfigError if it does not describe one.
     """
+    with torch.device("meta"), _config_errors(where):
+        if component == "unet":
+            unet_config = UNetConfig(**hub_config.unet_from_hub(config, where))
+            return UNet(_with_heads(unet_config, heads)), diffusers_layout.UNET
+        if component == "vae":
+            return VAE(VAEConfig(**hub_config.vae_from_hub(config, where))), diffusers_layout.VAE
+        vocoder_config = VocoderConfig(**hub_config.vocoder_from_hub(config, where))
+        return HiFiGAN(vocoder_config), _vocoder_table(vocoder_config)
+
+
+@contextmanager
+def _config_errors(where: str) -> Iterator[None]:
+    """Numbers that are each fine and do not go together: the modules' own errors, with the file's name."""
     try:
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path} is broken ({type(error).__name__}: {error}); it may be cut short: fetch it again"
-        ) from error
-    except Exception as error:  # the unpickler's own error class, raised for anything that is not a tensor
-        raise CheckpointError(f"{path} holds more than tensors, and was not run: {error}") from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise CheckpointError(f"{path}: expected a mapping from names to tensors")
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise CheckpointError(f"{path}: NaN or infinity in {len(broken)} tensors, among them {broken[:5]}")
-    return {name: t.float() if t.dtype == torch.float64 else t for name, t in tensors.items()}
+        yield
+    except hub_config.ConfigError:
+        raise
+    except ValueError as error:
+        raise hub_config.ConfigError(f"{where}: {error}") from error
 
 
-def _weights_file(folder: Path, stem: str, variant: str | None) -> Path:
-    suffix = f".{variant}" if variant else ""
-    names = [f"{stem}{suffix}.safetensors", f"{stem}{suffix}.bin", f"pytorch_model{suffix}.bin"]
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
-        held = (
-            sorted(path.name for path in folder.iterdir()) if folder.is_dir() else "nothing: no such folder"
-        )
-        raise CheckpointError(
-            f"no weights of {folder.name}: looked in {folder} for {', '.join(names)}; it holds {held}"
-        )
-    return found
+def hub_tensors(component: str, config: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """The tensors that a component of this hub config has in the hub's layout, without values (meta device).
+
+    Raises as `empty_network`.
+    """
+    if component == "text_encoder":
+        return clap_tensors(clap_facts(config, where))
+    module, table = empty_network(component, config, where)
+    return {name: tensor.to("meta") for name, tensor in invert(table, module.state_dict()).items()}
 
 
-def _fill(module: nn.Module, table: Table, path: Path, dtype: torch.dtype | None) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    tensors = convert(table, read_tensors(path), shapes, where=str(path))
-    if dtype is not None:
-        tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    module.load_state_dict(tensors, assign=True)
-    module.eval()
+def trained_heads(config: UNetConfig) -> tuple[int, ...]:
+    """Head counts per level as the authors trained: one per 32 channels.
 
-
-def _load_unet(folder: Path, variant: str | None, dtype: torch.dtype | None, heads: Heads) -> UNet:
-    path = folder / "config.json"
-    config = UNetConfig(**hub_config.unet_from_hub(read_json(path), str(path)))
-    if heads is not None:
-        config = replace(config, heads=_trained_heads(config) if heads == "as-trained" else heads)
-    with torch.device("meta"):
-        unet = UNet(config)
-    _fill(unet, diffusers_layout.UNET, _weights_file(folder, _UNET, variant), dtype)
-    return unet
-
-
-def _trained_heads(config: UNetConfig) -> tuple[int, ...]:
+    Raises ValueError if a width is no multiple of 32.
+    """
     widths = [width for width, heads in zip(config.block_out_channels, config.heads, strict=True) if heads]
     if any(width % TRAINED_HEAD_WIDTH for width in widths):
         raise ValueError(
             f'heads="as-trained" means {TRAINED_HEAD_WIDTH} channels per head, and this U-Net has widths '
-            f"{widths}; "
-            "give the counts themselves, one per level"
+            f"{widths}; give the counts themselves, one per level"
         )
     return tuple(
         width // TRAINED_HEAD_WIDTH if heads else 0
@@ -236,90 +215,145 @@ def _trained_heads(config: UNetConfig) -> tuple[int, ...]:
     )
 
 
-def _load_vae(folder: Path, variant: str | None, dtype: torch.dtype | None) -> VAE:
-    path = folder / "config.json"
-    config = VAEConfig(**hub_config.vae_from_hub(read_json(path), str(path)))
-    with torch.device("meta"):
-        vae = VAE(config)
-    _fill(vae, diffusers_layout.VAE, _weights_file(folder, _UNET, variant), dtype)
-    return vae
-
-
-def _load_vocoder(folder: Path, variant: str | None, dtype: torch.dtype | None) -> HiFiGAN:
-    path = folder / "config.json"
-    config = VocoderConfig(**hub_config.vocoder_from_hub(read_json(path), str(path)))
-    with torch.device("meta"):
-        vocoder = HiFiGAN(config)
-    _fill(vocoder, _vocoder_table(config), _weights_file(folder, _MODEL, variant), dtype)
-    return vocoder
+def _with_heads(config: UNetConfig, heads: Heads) -> UNetConfig:
+    if heads is None:
+        return config
+    if heads == "as-trained":
+        return replace(config, heads=trained_heads(config))
+    if not isinstance(heads, (tuple, list)) or not all(type(n) is int and n >= 0 for n in heads):
+        raise ValueError(f'heads: got {heads!r}, expected None, "as-trained", or a count per level')
+    return replace(config, heads=tuple(heads))
 
 
 def _vocoder_table(config: VocoderConfig) -> Table:
     return diffusers_layout.vocoder(len(config.upsample_rates), len(config.resblock_kernel_sizes))
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A network whose config, tensor names and shapes are right, and whose weights are not yet read.
+
+    module: on the meta device; None for the text encoder, which transformers builds. targets: what to fill.
+    """
+
+    files: WeightFiles
+    table: Table
+    targets: Mapping[str, Tensor]
+    module: nn.Module | None
+
+
+def _checked(folder: Path, name: str, variant: str | None, heads: Heads) -> _Checked:
+    path = folder / "config.json"
+    config = read_json(path)
+    module, table = None, diffusers_layout.CLAP
+    if name != "text_encoder":
+        module, table = empty_network(name, config, str(path), heads if name == "unet" else None)
+    targets = hub_tensors(name, config, str(path)) if module is None else module.state_dict()
+    files = find_weights(folder, name, variant)
+    convert(table, files.shapes(), targets, where=files.where)
+    return _Checked(files, table, targets, module)
+
+
+def _filled(network: _Checked) -> dict[str, Tensor]:
+    return convert(network.table, network.files.read(), network.targets, where=network.files.where)
+
+
+def _load(network: _Checked, dtype: torch.dtype | None) -> nn.Module:
+    assert network.module is not None
+    tensors = _filled(network)
+    if dtype is not None:
+        tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    network.module.load_state_dict(tensors, assign=True)
+    return network.module.eval()
+
+
+def _load_text_encoder(network: _Checked, dtype: torch.dtype | None) -> Any:
+    tensors = _filled(network)
+    model = build_model(network.files.folder, tensors, network.files.where)
+    # transformers 5 loads in the dtype that the config names, 4 in float32; the file's counts
+    return model.to(dtype or next(t.dtype for t in tensors.values() if t.is_floating_point()))
+
+
+def _scheduler(folder: Path) -> Any:
+    path = folder / "scheduler_config.json"
+    config = read_json(path)
+    hub_config.check_scheduler(config, str(path))
+    try:
+        return schedulers.from_config(config)
+    except (ValueError, TypeError) as error:
+        raise hub_config.ConfigError(f"{path}: {error}") from error
+
+
+def load_front_end(root: Path) -> dict[str, Any]:
+    """Tokenizer and feature extractor, checked before transformers acts on what their files say.
+
+    Raises ConfigError or CheckpointError if they are broken, or do not fit the text encoder beside them.
+    """
+    text_encoder = root / "text_encoder" / "config.json"
+    clap = clap_facts(read_json(text_encoder), str(text_encoder))
+    files = (
+        (root / "tokenizer" / "tokenizer_config.json", "tokenizer_class"),
+        (root / "feature_extractor" / "preprocessor_config.json", "feature_extractor_type"),
+    )
+    for path, kind in files:
+        hub_config.check_front_end(read_json(path), kind, clap["audio"]["num_mel_bins"], str(path))
+    try:
+        tokenizer = load_tokenizer(root / "tokenizer")
+        extractor = load_feature_extractor(root / "feature_extractor")
+    except Exception as error:  # of transformers and its parsers, over files that may be broken
+        raise CheckpointError(
+            f"transformers cannot load {root / 'tokenizer'} and {root / 'feature_extractor'}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if len(tokenizer) > clap["text"]["vocab_size"]:
+        raise CheckpointError(
+            f"{root / 'tokenizer'}: {len(tokenizer)} tokens, but {text_encoder} has embeddings for "
+            f"{clap['text']['vocab_size']}"
+        )
+    return {"tokenizer": tokenizer, "feature_extractor": extractor}
+
+
 def save_components(folder: str | os.PathLike[str], components: Mapping[str, Any]) -> None:
     """Write the hub's layout: a folder that this package, Diffusers 0.33.1 and the hub can read.
 
-    Each file appears whole or not at all.
+    Raises CheckpointError if it cannot be written, or a weight is not finite; the folder is then as it was.
     """
-    root = Path(folder)
     unet, vae, vocoder = components["unet"], components["vae"], components["vocoder"]
-    scheduler = components["scheduler"].config
-    _save(
-        root / "unet",
-        _UNET,
-        hub_config.unet_to_hub(asdict(unet.config)),
-        invert(diffusers_layout.UNET, unet.state_dict()),
-    )
-    _save(
-        root / "vae",
-        _UNET,
-        hub_config.vae_to_hub(asdict(vae.config)),
-        invert(diffusers_layout.VAE, vae.state_dict()),
-    )
-    _save(
-        root / "vocoder",
-        _MODEL,
-        hub_config.vocoder_to_hub(asdict(vocoder.config)),
-        invert(_vocoder_table(vocoder.config), vocoder.state_dict()),
-    )
-    text_encoder = components["text_encoder"]
-    _save(
-        root / "text_encoder",
-        _MODEL,
-        text_encoder.config.to_dict() | {"architectures": ["ClapModel"]},
-        {
-            k: v.contiguous()
-            for k, v in text_encoder.state_dict().items()
-            if not diffusers_layout.CLAP.why_ignored(k)
-        },
-    )
-    components["tokenizer"].save_pretrained(root / "tokenizer")
-    components["feature_extractor"].save_pretrained(root / "feature_extractor")
-    _write_json(root / "scheduler" / "scheduler_config.json", scheduler)
-    _write_json(root / "model_index.json", {
+    text_encoder, scheduler = components["text_encoder"], dict(components["scheduler"].config)
+    configs = {
+        "unet": hub_config.unet_to_hub(asdict(unet.config)),
+        "vae": hub_config.vae_to_hub(asdict(vae.config)),
+        "vocoder": hub_config.vocoder_to_hub(asdict(vocoder.config)),
+        "text_encoder": text_encoder.config.to_dict() | {"architectures": ["ClapModel"]},
+    }
+    tables = {
+        "unet": diffusers_layout.UNET,
+        "vae": diffusers_layout.VAE,
+        "vocoder": _vocoder_table(vocoder.config),
+        "text_encoder": diffusers_layout.CLAP,
+    }
+    with folder_in_one_piece(Path(folder)) as root:
+        for name in NETWORKS:
+            write_json(root / name / "config.json", configs[name])
+            state = components[name].state_dict()
+            kept = {key: value for key, value in state.items() if not tables[name].why_ignored(key)}
+            write_tensors(root / name / f"{STEMS[name]}.safetensors", invert(tables[name], kept))
+        components["tokenizer"].save_pretrained(root / "tokenizer")
+        components["feature_extractor"].save_pretrained(root / "feature_extractor")
+        write_json(root / "scheduler" / "scheduler_config.json", scheduler)
+        write_json(root / "model_index.json", model_index(scheduler["_class_name"]))
+
+
+def model_index(scheduler: str) -> dict[str, Any]:
+    """The model_index.json of a folder whose scheduler is that class of Diffusers."""
+    return {
         "_class_name": "MusicLDMPipeline",
         "_diffusers_version": "0.33.1",
         "feature_extractor": ["transformers", "ClapFeatureExtractor"],
-        "scheduler": ["diffusers", scheduler["_class_name"]],
+        "scheduler": ["diffusers", scheduler],
         "text_encoder": ["transformers", "ClapModel"],
         "tokenizer": ["transformers", "RobertaTokenizerFast"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
         "vocoder": ["transformers", "SpeechT5HifiGan"],
-    })  # fmt: skip
-
-
-def _save(folder: Path, stem: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    _write_json(folder / "config.json", config)
-    partial = folder / f"{stem}.safetensors.partial"
-    save_file({name: tensor.cpu() for name, tensor in tensors.items()}, partial, metadata={"format": "pt"})
-    partial.replace(folder / f"{stem}.safetensors")
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    }

@@ -62,6 +62,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_sampling_options(generate, seed="a whole number that names the clip; default: a new one")
     _add_batch(commands)
     _add_report(commands)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="say what a checkpoint holds",
+        description="Say what a checkpoint holds: parts, sizes, hashes, head counts, what is ignored.",
+    )
+    inspect.set_defaults(run=_inspect)
+    inspect.add_argument("model", metavar="ID_OR_FOLDER", help="checkpoint in the hub's layout")
+    inspect.add_argument("--revision", help="of a hub id")
+    inspect.add_argument("--variant", help="read *.VARIANT.safetensors, such as fp16")
+    inspect.add_argument("--no-hashes", action="store_true", help="leave the SHA-256 of the files out")
     return parser
 
 
@@ -209,6 +220,16 @@ def _report(options: argparse.Namespace) -> int:
     path, clips = write_report(options.folder, options.output, embed=options.embed)
     print(f"{path}: {clips} clips, {path.stat().st_size / 1e6:.1f} MB")
     return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from .inspection import inspect
+
+    inspection = inspect(
+        options.model, revision=options.revision, variant=options.variant, hashes=not options.no_hashes
+    )
+    print(inspection)
+    return 1 if inspection.problems else 0
 
 
 def _load(options: argparse.Namespace) -> Any:

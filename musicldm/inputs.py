@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,16 +15,16 @@ from torch import Tensor
 __all__ = ["Grid", "as_count", "as_embeds", "as_generators", "as_guidance", "as_prompts", "check_latents"]
 
 
+@dataclass(frozen=True)
 class Grid:
     """Seconds <-> samples <-> mel frames <-> latent rows, in integers.
 
     rate in Hz; hop: samples per mel frame; factor: mel frames per latent row.
     """
 
-    def __init__(self, rate: int, hop: int, factor: int) -> None:
-        self.rate = rate
-        self.hop = hop
-        self.factor = factor
+    rate: int
+    hop: int
+    factor: int
 
     def seconds(self, rows: int) -> float:
         """Length of that many latent rows."""

@@ -74,8 +74,6 @@ class MusicLDMPipeline:
         self.unet = unet
         self.scheduler = scheduler
         self.vocoder = vocoder
-        self.clap = CLAP(text_encoder, tokenizer, feature_extractor)
-        self.grid = inputs.Grid(vocoder.config.sampling_rate, vocoder.config.hop_length, vae.config.factor)
         self._offload_to: torch.device | None = None
         self._check_seams()
 
@@ -110,7 +108,7 @@ class MusicLDMPipeline:
         return cls(
             **load_components(
                 id_or_folder,
-                torch_dtype=torch_dtype,
+                torch_dtype=torch_dtype or torch.float32,
                 revision=revision,
                 variant=variant,
                 cache_dir=cache_dir,
@@ -135,6 +133,17 @@ class MusicLDMPipeline:
             "scheduler": self.scheduler,
             "vocoder": self.vocoder,
         }
+
+    @property
+    def clap(self) -> CLAP:
+        """Prompts and clips to conditions, by the parts that the pipeline has now."""
+        return CLAP(self.text_encoder, self.tokenizer, self.feature_extractor)
+
+    @property
+    def grid(self) -> inputs.Grid:
+        """Seconds to samples to latent rows, by the parts that the pipeline has now."""
+        vocoder = self.vocoder.config
+        return inputs.Grid(vocoder.sampling_rate, vocoder.hop_length, self.vae.config.factor)
 
     @property
     def _modules(self) -> tuple[nn.Module, ...]:
@@ -300,6 +309,8 @@ class MusicLDMPipeline:
             return embeds.to(_weight(self.unet)).expand(len(cond), -1).repeat_interleave(n, dim=0)
 
         if guidance <= 1:
+            if isinstance(negatives, Tensor) or any(negatives):
+                log.warning("guidance_scale %g is no guidance: the negative prompt has no effect", guidance)
             return Conditioned(self.unet, each(cond).to(self.device))
         uncond = self._embed(negatives)
         return Guided(self.unet, each(cond).to(self.device), each(uncond).to(self.device), guidance)

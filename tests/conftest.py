@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from helpers import TINY
 
 from musicldm import MusicLDMPipeline
+
+torch.set_num_threads(1)  # on networks this small a second thread spends its time waiting
 
 
 @pytest.fixture(scope="session")

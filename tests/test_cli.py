@@ -122,3 +122,10 @@ def test_the_reference_clip_through_the_command(tmp_path, monkeypatch, case):
                  "--seconds", str(inputs["audio_length_in_s"]), "--steps", str(inputs["num_inference_steps"]),
                  "--guidance", str(inputs["guidance_scale"])]) == 0  # fmt: skip
     assert np.abs(audio.read(Path(path))[0] - case.outputs["audios"][0].numpy()).max() < 1e-4
+
+
+def test_inspect_says_what_a_checkpoint_holds(capsys, tmp_path):
+    assert main(["inspect", str(TINY), "--no-hashes"]) == 0
+    assert "would load" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "nowhere")]) == 1
+    assert "does not exist" in capsys.readouterr().err

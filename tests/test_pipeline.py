@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import TINY, draw
 
-from musicldm import MusicLDMPipeline
+from musicldm import CLAP, MusicLDMPipeline
 from musicldm.schedulers import DDIM, DPMSolver
 
 BATCH_ATOL = 1e-4  # a batch sums in another order than a single clip; the promise of the README
@@ -249,6 +249,24 @@ def test_offloading_brings_each_network_and_takes_it_back(pipe, monkeypatch):
     assert {way for _, way in back} == {"back"}
 
 
+def test_a_negative_prompt_without_guidance_is_remarked_upon(pipe, caplog):
+    with caplog.at_level(logging.WARNING):
+        pipe("a", negative_prompt="noise", guidance_scale=1.0, **SHORT)
+        assert "the negative prompt has no effect" in caplog.text
+        caplog.clear()
+        pipe("a", guidance_scale=1.0, **SHORT)
+    assert not caplog.records
+
+
+def test_a_part_can_be_exchanged(pipe):
+    before = pipe("a", seed=0, **SHORT).audios
+    pipe.vocoder = copy.deepcopy(pipe.vocoder)
+    with torch.no_grad():
+        pipe.vocoder.conv_post.weight.mul_(-1)
+        pipe.vocoder.conv_post.bias.mul_(-1)
+    assert np.abs(pipe("a", seed=0, **SHORT).audios + before).max() < BATCH_ATOL
+
+
 def test_an_overflow_is_an_error_not_silence(tiny):
     vae = copy.deepcopy(tiny.vae)
     with torch.no_grad():
@@ -343,7 +361,7 @@ def test_bad_calls_are_refused_before_any_work(pipe, monkeypatch, name):
 
     for module in (pipe.unet, pipe.vae, pipe.vocoder, pipe.text_encoder):
         monkeypatch.setattr(module, "forward", never)
-    monkeypatch.setattr(pipe.clap, "embed_text", never)
+    monkeypatch.setattr(CLAP, "embed_text", never)
     with pytest.raises(error, match=message):
         pipe(**arguments)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from .mapping import FOLD, SQUEEZE, Rule, Table, rule
 
 __all__ = ["CLAP", "UNET", "VAE", "vocoder"]
 
 
-def _unet_res(ours: str, theirs: str) -> list[Rule]:
+def _unet_res(ours: str, theirs: str, *, changing: bool = True) -> list[Rule]:
+    """A residual block; one that never changes its width has no convolution on its skip."""
     renamed = {"emb": "time_emb_proj", "skip": "conv_shortcut"}
-    names = ("norm1", "conv1", "emb", "norm2", "conv2", "skip")
+    names = ("norm1", "conv1", "emb", "norm2", "conv2", *["skip"] * changing)
     return [rule(f"{ours}.{name}.{{p}}", f"{theirs}.{renamed.get(name, name)}.{{p}}") for name in names]
 
 
@@ -40,9 +44,9 @@ UNET = Table(
         *_unet_res("down.{i}.res.{j}", "down_blocks.{i}.resnets.{j}"),
         *_unet_transformer("down.{i}.attn.{j}", "down_blocks.{i}.attentions.{j}"),
         rule("down.{i}.downsample.0.{p}", "down_blocks.{i}.downsamplers.0.conv.{p}"),
-        *_unet_res("mid.res1", "mid_block.resnets.0"),
+        *_unet_res("mid.res1", "mid_block.resnets.0", changing=False),
         *_unet_transformer("mid.attn", "mid_block.attentions.0"),
-        *_unet_res("mid.res2", "mid_block.resnets.1"),
+        *_unet_res("mid.res2", "mid_block.resnets.1", changing=False),
         *_unet_res("up.{i}.res.{j}", "up_blocks.{i}.resnets.{j}"),
         *_unet_transformer("up.{i}.attn.{j}", "up_blocks.{i}.attentions.{j}"),
         rule("up.{i}.upsample.0.{p}", "up_blocks.{i}.upsamplers.0.conv.{p}"),
@@ -52,23 +56,23 @@ UNET = Table(
 )
 
 
-def _vae_res(ours: str, theirs: str) -> list[Rule]:
+def _vae_res(ours: str, theirs: str, *, changing: bool = True) -> list[Rule]:
     renamed = {"skip": "conv_shortcut"}
-    names = ("norm1", "conv1", "norm2", "conv2", "skip")
+    names = ("norm1", "conv1", "norm2", "conv2", *["skip"] * changing)
     return [rule(f"{ours}.{name}.{{p}}", f"{theirs}.{renamed.get(name, name)}.{{p}}") for name in names]
 
 
 def _vae_mid(ours: str, theirs: str) -> list[Rule]:
     attention = f"{theirs}.attentions.0"
     return [
-        *_vae_res(f"{ours}.res1", f"{theirs}.resnets.0"),
+        *_vae_res(f"{ours}.res1", f"{theirs}.resnets.0", changing=False),
         rule(f"{ours}.attn.norm.{{p}}", f"{attention}.group_norm.{{p}}"),
         # the second spelling is that of files written before 2023
         rule(f"{ours}.attn.qkv.{{p}}", *(f"{attention}.to_{x}.{{p}}" for x in "qkv")).also(
             *(f"{attention}.{x}.{{p}}" for x in ("query", "key", "value"))
         ),
         rule(f"{ours}.attn.out.{{p}}", f"{attention}.to_out.0.{{p}}").also(f"{attention}.proj_attn.{{p}}"),
-        *_vae_res(f"{ours}.res2", f"{theirs}.resnets.1"),
+        *_vae_res(f"{ours}.res2", f"{theirs}.resnets.1", changing=False),
     ]
 
 
@@ -128,11 +132,18 @@ def _folded(ours: str, theirs: str) -> list[Rule]:
     return [weight, rule(f"{ours}.bias", f"{theirs}.bias")]
 
 
+_EMBEDDINGS = "text_model.embeddings"
+
+
+def _positions(clap: Mapping[str, Tensor]) -> int:
+    return len(clap[f"{_EMBEDDINGS}.position_embeddings.weight"])
+
+
 CLAP = Table(
     "CLAP",
     (rule("{rest}", "{rest}"),),
-    ignore={
-        "text_model.embeddings.position_ids": "constant 0, 1, 2, ...; some versions of transformers save it",
-        "text_model.embeddings.token_type_ids": "constant 0; some versions of transformers save it",
+    added={  # some versions of transformers save these constants, and ask for them again
+        f"{_EMBEDDINGS}.position_ids": lambda clap: torch.arange(_positions(clap))[None],
+        f"{_EMBEDDINGS}.token_type_ids": lambda clap: torch.zeros(1, _positions(clap), dtype=torch.int64),
     },
 )

@@ -3,13 +3,15 @@ build, or is named as meaningless here. Anything else is refused by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 __all__ = [
-    "UNET", "VAE", "VOCODER", "ConfigError", "ConfigTable", "unet_from_hub", "unet_to_hub", "vae_from_hub",
-    "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
+    "BOOKKEEPING", "COUNT", "COUNTS", "LAYERS", "NUMBER", "TABLES", "UNET", "VAE", "VOCODER", "ConfigError",
+    "ConfigTable", "Kind", "check_front_end", "check_kinds", "check_scheduler", "tupled", "unet_from_hub",
+    "unet_to_hub", "vae_from_hub", "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
 ]  # fmt: skip
 
 
@@ -24,25 +26,63 @@ BOOKKEEPING = (
 )  # fmt: skip
 
 
+LARGEST_COUNT = 1 << 16  # of channels, samples or tokens: far above any model of this kind
+MOST_LAYERS = 32  # of anything that is repeated; a config that asks for 10^9 must not keep us building
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value of a config may be: the words for it, and the test."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+def _count(value: Any, most: int = LARGEST_COUNT) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def _list_of(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, list) and 1 <= len(value) <= MOST_LAYERS and all(map(accepts, value))
+    )
+
+
+COUNT = Kind(f"a whole number from 1 to {LARGEST_COUNT}", _count)
+LAYERS = Kind(f"a whole number from 1 to {MOST_LAYERS}", lambda value: _count(value, MOST_LAYERS))
+COUNTS = Kind(f"a list of 1 to {MOST_LAYERS} whole numbers from 1 to {LARGEST_COUNT}", _list_of(_count))
+COUNT_OR_COUNTS = Kind(f"{COUNT.words}, or {COUNTS.words}", lambda v: COUNT.accepts(v) or COUNTS.accepts(v))
+COUNT_LISTS = Kind(f"a list of lists like {COUNTS.words}", _list_of(COUNTS.accepts))
+NUMBER = Kind(
+    "a positive number", lambda v: type(v) in (int, float) and isfinite(v) and 0 < v <= LARGEST_COUNT
+)
+NAMES = Kind("a list of names", _list_of(lambda value: isinstance(value, str)))
+
+
 @dataclass(frozen=True)
 class ConfigTable:
-    """facts: keys that are fields of ours, by the same name. required: keys that must be there with this
-    value (their absence means another one to Diffusers). fixed: keys that, if there, must have this value.
-    ignored: keys that change nothing here.
+    """facts: keys that are fields of ours, by the same name. derived: keys that the caller reads itself.
+    required: keys that must be there with this value (their absence means another one to Diffusers). fixed:
+    keys that, if there, must have this value. ignored: keys that change nothing here. classes: what the file
+    may say that it describes.
     """
 
     name: str
-    facts: Sequence[str]
+    classes: Sequence[str]
+    facts: Mapping[str, Kind]
     required: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     ignored: Sequence[str] = ()
-    derived: Sequence[str] = ()  # keys that the caller reads itself
+    derived: Mapping[str, Kind] = field(default_factory=dict)
 
 
 UNET = ConfigTable(
     "U-Net config",
-    facts=("in_channels", "out_channels", "block_out_channels", "layers_per_block", "norm_num_groups",
-           "norm_eps", "sample_size"),
+    classes=("UNet2DConditionModel",),
+    facts={
+        "in_channels": COUNT, "out_channels": COUNT, "block_out_channels": COUNTS, "layers_per_block": LAYERS,
+        "norm_num_groups": COUNT, "norm_eps": NUMBER, "sample_size": COUNT,
+    },
     required={"class_embed_type": "simple_projection", "class_embeddings_concat": True},
     fixed={
         "act_fn": "silu", "addition_embed_type": None, "attention_type": "default",
@@ -59,48 +99,127 @@ UNET = ConfigTable(
         "transformer_layers_per_block": 1, "upcast_attention": False, "use_linear_projection": False,
     },
     ignored=("addition_embed_type_num_heads", "addition_time_embed_dim"),
-    derived=("attention_head_dim", "down_block_types", "up_block_types", "cross_attention_dim",
-             "projection_class_embeddings_input_dim"),
+    derived={
+        "attention_head_dim": COUNT_OR_COUNTS, "down_block_types": NAMES, "up_block_types": NAMES,
+        "cross_attention_dim": COUNTS, "projection_class_embeddings_input_dim": COUNT,
+    },
 )  # fmt: skip
 
 VAE = ConfigTable(
     "VAE config",
-    facts=("in_channels", "out_channels", "block_out_channels", "layers_per_block", "latent_channels",
-           "norm_num_groups", "scaling_factor"),
+    classes=("AutoencoderKL",),
+    facts={
+        "in_channels": COUNT, "out_channels": COUNT, "block_out_channels": COUNTS, "layers_per_block": LAYERS,
+        "latent_channels": COUNT, "norm_num_groups": COUNT, "scaling_factor": NUMBER,
+    },
     fixed={
         "act_fn": "silu", "latents_mean": None, "latents_std": None, "shift_factor": None,
         "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True,
     },
     ignored=("force_upcast", "sample_size"),
-    derived=("down_block_types", "up_block_types"),
+    derived={"down_block_types": NAMES, "up_block_types": NAMES},
 )  # fmt: skip
 
 VOCODER = ConfigTable(
     "vocoder config",
-    facts=("model_in_dim", "sampling_rate", "upsample_initial_channel", "upsample_rates",
-           "upsample_kernel_sizes", "resblock_kernel_sizes", "resblock_dilation_sizes", "leaky_relu_slope"),
+    classes=("SpeechT5HifiGan",),
+    facts={
+        "model_in_dim": COUNT, "sampling_rate": COUNT, "upsample_initial_channel": COUNT,
+        "upsample_rates": COUNTS, "upsample_kernel_sizes": COUNTS, "resblock_kernel_sizes": COUNTS,
+        "resblock_dilation_sizes": COUNT_LISTS, "leaky_relu_slope": NUMBER,
+    },
     required={"normalize_before": False},
     fixed={"model_type": "hifigan"},
     ignored=("initializer_range",),
 )  # fmt: skip
 
 
+TABLES = {"unet": UNET, "vae": VAE, "vocoder": VOCODER}
+
+
+def check_kinds(kinds: Mapping[str, Kind], values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values that are there, one line each; JSON values, lists as lists."""
+    return [
+        f"wrong type   {key} = {values[key]!r:.80}: expected {kind.words}"
+        for key, kind in kinds.items()
+        if key in values and not kind.accepts(values[key])
+    ]
+
+
+_FRONT_END = {  # of CLAP's feature extractor; transformers builds mel banks of these sizes at once
+    "feature_size": Kind("a whole number from 1 to 1024", lambda value: _count(value, 1 << 10)),
+    "fft_window_size": Kind("a whole number from 1 to 16384", lambda value: _count(value, 1 << 14)),
+    "nb_frequency_bins": Kind("a whole number from 1 to 16384", lambda value: _count(value, 1 << 14)),
+    "hop_length": COUNT,
+    "sampling_rate": Kind("a whole number from 1 to 2^20", lambda value: _count(value, 1 << 20)),
+    "nb_max_samples": Kind("a whole number from 1 to 2^26", lambda value: _count(value, 1 << 26)),
+    "max_length_s": NUMBER,
+    "model_max_length": Kind("a positive number", lambda v: type(v) in (int, float) and v > 0),
+}
+_FRONT_END_CLASSES = ("RobertaTokenizer", "RobertaTokenizerFast", "ClapFeatureExtractor")
+
+
+def check_front_end(hub: Mapping[str, Any], class_key: str, mel_bins: int, where: str) -> None:
+    """A tokenizer's or feature extractor's JSON, before transformers acts on it. `where` names the file.
+
+    Raises ConfigError if it asks for another class, for code from elsewhere, for absurd sizes, or for other
+    mel bins than the model hears.
+    """
+    problems = check_kinds(_FRONT_END, hub)
+    if hub.get("feature_size", mel_bins) != mel_bins:
+        problems.append(f"does not fit feature_size = {hub['feature_size']!r:.80}: the model has {mel_bins}")
+    if hub.get("auto_map"):
+        problems.append(f"refused      auto_map = {hub['auto_map']!r:.80}: it names code to run")
+    said = hub.get(class_key)
+    if said is not None and said not in _FRONT_END_CLASSES:
+        problems.append(f"unsupported  {class_key} = {said!r:.80}: only {', '.join(_FRONT_END_CLASSES)}")
+    if problems:
+        raise ConfigError(f"front end: {where} is not MusicLDM's:\n  " + "\n  ".join(problems))
+
+
+def check_scheduler(hub: Mapping[str, Any], where: str) -> None:
+    """The number that a scheduler's tables grow with; all else is the schedulers' own business.
+
+    `where` names the file. Raises ConfigError if it is no count, or absurd.
+    """
+    problems = check_kinds({"num_train_timesteps": COUNT}, hub)
+    if problems:
+        raise ConfigError(f"scheduler: {where}:\n  " + "\n  ".join(problems))
+
+
 def _facts(table: ConfigTable, hub: Mapping[str, Any], where: str) -> dict[str, Any]:
     """hub JSON -> the fields that both sides have, lists as tuples. `where` names the file in the error.
 
-    Raises ConfigError with every missing, unknown and unsupported key.
+    Raises ConfigError with every missing, unknown, mis-typed, absurd and unsupported key.
     """
-    problems = [
-        f"missing      {key}" for key in (*table.facts, *table.required, *table.derived) if key not in hub
-    ]
-    for key, value in (table.required | table.fixed).items():  # type: ignore[operator]
-        if key in hub and _tupled(hub[key]) != _tupled(value):
-            problems.append(f"unsupported  {key} = {hub[key]!r}: only {value!r} is built here")
-    known = {*table.facts, *table.required, *table.fixed, *table.ignored, *table.derived, *BOOKKEEPING}
-    problems += [f"unknown      {key} = {hub[key]!r}" for key in hub if key not in known]
+    _check_class(table, hub, where)
+    kinds = {**table.facts, **table.derived}
+    problems = [f"missing      {key}" for key in (*kinds, *table.required) if key not in hub]
+    problems += check_kinds(kinds, hub)
+    for key, value in {**table.required, **table.fixed}.items():
+        if key in hub and not _same_value(hub[key], value):
+            problems.append(f"unsupported  {key} = {hub[key]!r:.80}: only {value!r} is built here")
+    known = {*kinds, *table.required, *table.fixed, *table.ignored, *BOOKKEEPING}
+    problems += [f"unknown      {key:.80} = {hub[key]!r:.80}" for key in hub if key not in known]
     if problems:
         raise ConfigError(f"{table.name}: {where} does not describe a MusicLDM:\n  " + "\n  ".join(problems))
-    return {key: _tupled(hub[key]) for key in table.facts}
+    return {key: tupled(hub[key]) for key in table.facts}
+
+
+def _check_class(table: ConfigTable, hub: Mapping[str, Any], where: str) -> None:
+    """A folder with another component's config is named as such, before a list of its every key."""
+    architectures = hub.get("architectures") or []
+    said = [hub["_class_name"]] if "_class_name" in hub else architectures
+    if said and not (isinstance(said, list) and set(map(str, said)) & set(table.classes)):
+        raise ConfigError(
+            f"{table.name}: {where} describes {said!r:.80}, expected {table.classes[0]}; are two folders "
+            "swapped?"
+        )
+
+
+def _same_value(got: Any, expected: Any) -> bool:
+    """Equal, and not merely to Python: 1 is no true."""
+    return got == expected and isinstance(got, bool) == isinstance(expected, bool)
 
 
 def _hub(table: ConfigTable, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,9 +230,7 @@ def unet_from_hub(hub: Mapping[str, Any], where: str) -> dict[str, Any]:
     """U-Net JSON -> fields of `UNetConfig`. `where` names the file in the error. Raises ConfigError."""
     facts = _facts(UNET, hub, where)
     widths = facts["block_out_channels"]
-    _same(
-        where, "cross_attention_dim", hub, widths
-    )  # "cross" attention sees its own level: it is self-attention
+    _same(where, "cross_attention_dim", hub, widths)  # of its own level: "cross" attention is self-attention
     attending = _levels(where, "down_block_types", hub, "CrossAttnDownBlock2D", "DownBlock2D", len(widths))
     _same(
         where,
@@ -183,8 +300,8 @@ def _levels(where: str, key: str, hub: Mapping[str, Any], yes: str, no: str, lev
 
 
 def _per_level(where: str, key: str, hub: Mapping[str, Any], levels: int) -> tuple[int, ...]:
-    counts = _tupled(hub[key]) if isinstance(hub[key], list) else (hub[key],) * levels
-    if len(counts) != levels or not all(isinstance(n, int) and n > 0 for n in counts):
+    counts = tupled(hub[key]) if isinstance(hub[key], list) else (hub[key],) * levels
+    if len(counts) != levels:
         raise ConfigError(
             f"U-Net config: {where}: got {key} {hub[key]}, expected a count, or one for each of "
             f"{levels} levels"
@@ -193,12 +310,13 @@ def _per_level(where: str, key: str, hub: Mapping[str, Any], levels: int) -> tup
 
 
 def _same(where: str, key: str, hub: Mapping[str, Any], expected: tuple[Any, ...]) -> None:
-    if _tupled(hub[key]) != expected:
+    if tupled(hub[key]) != expected:
         raise ConfigError(f"{where}: got {key} {hub[key]}, expected {list(expected)}")
 
 
-def _tupled(value: Any) -> Any:
-    return tuple(map(_tupled, value)) if isinstance(value, (list, tuple)) else value
+def tupled(value: Any) -> Any:
+    """JSON's lists as tuples, at every depth."""
+    return tuple(map(tupled, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _listed(value: Any) -> Any:

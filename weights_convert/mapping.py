@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 
 import torch
@@ -23,14 +24,18 @@ __all__ = [
     "CONCAT",
     "COPY",
     "FOLD",
+    "ONES",
     "SQUEEZE",
+    "ZEROS",
     "MappingError",
     "Op",
     "Rule",
     "Table",
     "convert",
     "invert",
+    "rows",
     "rule",
+    "source_names",
 ]
 
 
@@ -40,27 +45,37 @@ class MappingError(ValueError):
 
 @dataclass(frozen=True)
 class Op:
-    """How sources become a target, and how a target becomes that many sources again."""
+    """How sources become a target of a given shape, and how a target becomes that many sources again.
+
+    part: (i, n) if the target is the i-th of n equal shares of its source along axis 0. All shares must be
+    claimed, and `invert` joins them.
+    """
 
     name: str
-    forward: Callable[[Sequence[Tensor]], Tensor]
+    forward: Callable[[Sequence[Tensor], torch.Size], Tensor]
     inverse: Callable[[Tensor, int], Sequence[Tensor]] | None
+    part: tuple[int, int] = (0, 1)
 
 
-def _fold(sources: Sequence[Tensor]) -> Tensor:
+def _fold(sources: Sequence[Tensor], shape: torch.Size) -> Tensor:
     """Weight norm: g v / |v|, the norm over all axes but the first, for transposed convolutions too."""
     g, v = sources
     return v * (g / v.flatten(1).norm(dim=1).reshape(g.shape))
 
 
-COPY = Op("copy", lambda sources: sources[0], lambda target, n: [target])
-CONCAT = Op(
-    "concatenate on axis 0", lambda sources: torch.cat(list(sources)), lambda target, n: target.chunk(n)
-)
+def rows(i: int, n: int) -> Op:
+    """The i-th of n equal shares of the source's rows, as of a query, key, value matrix."""
+    return Op(f"rows {i}/{n}", lambda s, shape: s[0].chunk(n)[i], lambda target, k: [target], (i, n))
+
+
+COPY = Op("copy", lambda s, shape: s[0], lambda target, n: [target])
+CONCAT = Op("concatenate on axis 0", lambda s, shape: torch.cat(list(s)), lambda target, n: target.chunk(n))
 SQUEEZE = Op(
-    "1x1 convolution to linear", lambda s: s[0].flatten(1), lambda target, n: [target[..., None, None]]
+    "1x1 convolution to linear", lambda s, shape: s[0].flatten(1), lambda target, n: [target[..., None, None]]
 )
 FOLD = Op("fold weight norm", _fold, None)
+ZEROS = Op("zeros", lambda s, shape: torch.zeros(shape), lambda target, n: [])
+ONES = Op("ones", lambda s, shape: torch.ones(shape), lambda target, n: [])
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class Rule:
 
 
 def rule(target: str, *sources: str, op: Op | None = None) -> Rule:
-    """A copy of one source, a concatenation of several, or what `op` says."""
+    """A copy of one source, a concatenation of several, or what `op` says (which may need no source)."""
     return Rule(target, (Spelling(sources, op or (COPY if len(sources) == 1 else CONCAT)),))
 
 
@@ -116,13 +131,27 @@ class Table:
 
         Raises MappingError if no rule, or more than one, matches.
         """
-        matches = [(r, m.groupdict()) for r in self.rules if (m := r.pattern.fullmatch(target))]
+        candidates = (*self._literal.get(target, ()), *self._patterns)
+        matches = [(r, m.groupdict()) for r in candidates if (m := r.pattern.fullmatch(target))]
         if len(matches) != 1:
             raise MappingError(
                 f"{self.name}: {len(matches)} rules for {target!r}, expected 1: "
                 f"{[r.target for r, _ in matches]}"
             )
         return matches[0]
+
+    @cached_property
+    def _literal(self) -> dict[str, list[Rule]]:
+        """Rules without placeholders, by name: a table of hundreds of them stays quick."""
+        literal: dict[str, list[Rule]] = {}
+        for r in self.rules:
+            if "{" not in r.target:
+                literal.setdefault(r.target, []).append(r)
+        return literal
+
+    @cached_property
+    def _patterns(self) -> list[Rule]:
+        return [r for r in self.rules if "{" in r.target]
 
     def why_ignored(self, source: str) -> str | None:
         """The reason for leaving a source tensor out, or None if it must be used."""
@@ -131,70 +160,121 @@ class Table:
         return next((why for name, why in self.ignore.items() if _pattern(name).fullmatch(source)), None)
 
     def unused(self, targets: Sequence[str]) -> list[Rule]:
-        """Rules that match none of these names: a table must not rot."""
-        return [r for r in self.rules if not any(r.pattern.fullmatch(name) for name in targets)]
+        """Rules that match none of these names: a table must not rot.
+
+        Rules alike but for their numbers are one line of a table written out; one of them has to match (not
+        every block that could have a skip convolution changes its width).
+        """
+        unused = [r for r in self.rules if not any(r.pattern.fullmatch(name) for name in targets)]
+        alive = {_line(r) for r in self.rules if r not in unused}
+        return [r for r in unused if _line(r) not in alive]
+
+
+def _line(rule_: Rule) -> str:
+    return re.sub(r"\d+", "#", rule_.target)
 
 
 def convert(
-    table: Table,
-    sources: Mapping[str, Tensor],
-    targets: Mapping[str, Sequence[int]],
-    where: str = "the weights",
+    table: Table, sources: Mapping[str, Tensor], targets: Mapping[str, Tensor], where: str = "the weights"
 ) -> dict[str, Tensor]:
-    """Fill every target from the sources. targets: name -> shape. `where` names the file in the error.
+    """Fill every target from the sources, which may lie on the meta device: then nothing is computed.
 
-    Raises MappingError with every tensor that is missing, unexpected, mis-shaped or used twice.
+    targets: name -> a tensor (on the meta device, say) that shows its shape, and whether it holds floats.
+    `where` names the file in the error.
+
+    Raises MappingError with every tensor that is missing, unexpected, mis-shaped, mis-typed or used twice.
     """
     filled: dict[str, Tensor] = {}
-    problems: list[str] = []
-    used: Counter[str] = Counter()
-    for name, shape in targets.items():
+    problems: dict[str, None] = {}  # in order, each once
+    used: dict[str, Fraction] = {}
+    for name, target in targets.items():
         found, slots = table.find(name)
         spelling = _present(found, slots, sources)
         wanted = spelling.names(slots)
-        used.update(wanted)
+        for source in wanted:
+            used[source] = used.get(source, Fraction(0)) + Fraction(1, spelling.op.part[1])
         absent = [source for source in wanted if source not in sources]
         if absent:
-            problems += [f"missing      {source}" for source in absent]
+            problems.update((f"missing      {source}", None) for source in absent)
             continue
-        parts = [sources[source] for source in wanted]
-        try:
-            tensor = spelling.op.forward(parts)
-        except (RuntimeError, ValueError, IndexError):
-            tensor = None
-        if tensor is None or tensor.shape != torch.Size(shape):
-            got = ", ".join(
-                f"{source} {tuple(part.shape)}" for source, part in zip(wanted, parts, strict=True)
-            )
-            problems.append(
-                f"wrong shape  {got}: expected {tuple(shape)} after '{spelling.op.name}' for {name}"
-            )
-            continue
-        filled[name] = tensor
-    problems += [f"used twice   {source}" for source, times in used.items() if times > 1]
-    problems += [
-        f"unexpected   {source}" for source in sources if not used[source] and not table.why_ignored(source)
-    ]
+        parts = {source: sources[source] for source in wanted}
+        tensor = _applied(spelling.op, list(parts.values()), target.shape)
+        problem = _misfit(tensor, target, parts, f"'{spelling.op.name}' for {name}")
+        if problem is not None:
+            problems[problem] = None
+        elif tensor is not None:
+            filled[name] = tensor
+    problems.update((problem, None) for problem in _unaccounted(table, sources, used))
     if problems:
-        raise MappingError(_report(table.name, where, problems))
+        raise MappingError(_report(table.name, where, list(problems), any(s in sources for s in used)))
     return filled
+
+
+def _misfit(tensor: Tensor | None, target: Tensor, parts: Mapping[str, Tensor], what: str) -> str | None:
+    if tensor is None:
+        got = ", ".join(f"{source} {tuple(part.shape)}" for source, part in parts.items())
+        return f"wrong shape  {got}: expected {tuple(target.shape)} after {what}"
+    if tensor.is_floating_point() != target.is_floating_point():
+        return f"wrong type   {', '.join(parts)}: got {tensor.dtype}, expected the like of {target.dtype}"
+    return None
+
+
+def _unaccounted(table: Table, sources: Mapping[str, Tensor], used: Mapping[str, Fraction]) -> list[str]:
+    claims = {source: share for source, share in used.items() if source in sources}
+    return [
+        *(f"used twice   {source}" for source, share in claims.items() if share > 1),
+        *(f"partly used  {source}: {share} of its rows" for source, share in claims.items() if share < 1),
+        *(
+            f"unexpected   {source}"
+            for source in sources
+            if source not in used and not table.why_ignored(source)
+        ),
+    ]
+
+
+def _applied(op: Op, parts: Sequence[Tensor], shape: torch.Size) -> Tensor | None:
+    """The target, or None if these sources do not give its shape."""
+    try:
+        tensor = op.forward(parts, shape)
+    except (RuntimeError, ValueError, IndexError):
+        return None
+    return tensor if tensor.shape == shape else None
 
 
 def invert(table: Table, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The layout's own tensors from our module's, bit for bit what `convert` would read.
 
-    Raises MappingError where an operation has no inverse.
+    Raises MappingError where an operation has no inverse, or a share of a source is missing.
     """
-    sources: dict[str, Tensor] = {}
+    shares: dict[str, dict[int, Tensor]] = {}
+    counts: dict[str, int] = {}
     for name, tensor in targets.items():
         found, slots = table.find(name)
         spelling = found.spellings[0]
         if spelling.op.inverse is None:
             raise MappingError(f"{table.name}: '{spelling.op.name}' of {name} has no inverse")
         names = spelling.names(slots)
+        index, of = spelling.op.part
         for source, part in zip(names, spelling.op.inverse(tensor, len(names)), strict=True):
-            sources[source] = part.contiguous()
+            shares.setdefault(source, {})[index] = part
+            counts[source] = of
+    incomplete = [source for source, parts in shares.items() if len(parts) != counts[source]]
+    if incomplete:
+        raise MappingError(f"{table.name}: cannot be inverted, rows are missing of {', '.join(incomplete)}")
+    sources = {
+        source: parts[0].contiguous() if len(parts) == 1 else torch.cat([parts[i] for i in sorted(parts)])
+        for source, parts in shares.items()
+    }
     return sources | {name: make(targets) for name, make in table.added.items()}
+
+
+def source_names(table: Table, targets: Iterable[str]) -> list[str]:
+    """What a layout calls the sources of these targets, in its preferred spelling, each once."""
+    names: dict[str, None] = {}
+    for target in targets:
+        found, slots = table.find(target)
+        names.update(dict.fromkeys(found.spellings[0].names(slots)))
+    return list(names)
 
 
 def _present(found: Rule, slots: Mapping[str, str], sources: Mapping[str, Tensor]) -> Spelling:
@@ -221,10 +301,12 @@ def _pattern(template: str) -> re.Pattern[str]:
 MOST_LISTED = 40
 
 
-def _report(table: str, where: str, problems: list[str]) -> str:
+def _report(table: str, where: str, problems: list[str], any_used: bool) -> str:
     kinds = Counter(problem[:13].strip() for problem in problems)
     counted = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-    lines = problems[:MOST_LISTED] + [f"... and {len(problems) - MOST_LISTED} more"] * (
-        len(problems) > MOST_LISTED
-    )
+    lines = problems[:MOST_LISTED]
+    if len(problems) > MOST_LISTED:
+        lines.append(f"... and {len(problems) - MOST_LISTED} more")
+    if not any_used:
+        lines.append("not one tensor has a name of this model: is this another component's file?")
     return f"{table}: {where} does not fit this model ({counted}):\n  " + "\n  ".join(lines)

@@ -1,0 +1,46 @@
+"""Peak memory and time of loading a checkpoint, in a fresh process.
+
+python benchmarks/bench_load.py FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+WEIGHTS = (".safetensors", ".bin")
+
+
+def main() -> None:
+    """Load once; print and store time, peak resident memory, and its ratio to the files' size."""
+    folder = Path(sys.argv[1])
+    import transformers
+
+    from musicldm import MusicLDMPipeline
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    MusicLDMPipeline.from_pretrained(folder)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux; mapped files count
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in WEIGHTS) / 1024
+    row = {
+        "files_mib": round(size / 1024),
+        "peak_mib": round(peak / 1024),
+        "imports_mib": round(before / 1024),
+        "peak_over_files": round(peak / size, 3),
+        "seconds": round(seconds, 2),
+        "transformers": transformers.__version__,
+    }
+    path = Path(__file__).with_name("results") / "load.json"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    rows = [r for r in rows if r["transformers"] != row["transformers"]] + [row]
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+    print(row)
+
+
+if __name__ == "__main__":
+    main()
