@@ -218,7 +218,7 @@ def test_mixed_precision_runs(tiny):
 
 def test_offloading_needs_a_gpu(pipe):
     if torch.cuda.is_available():
-        pytest.skip("there is a GPU: tests/gpu")
+        pytest.skip("there is a GPU: tests/gpu offloads to it")
     with pytest.raises(RuntimeError, match="there is no GPU 0 here"):
         pipe.enable_model_cpu_offload(gpu_id=0)
 
