@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ def as_prompts(prompt: Any, name: str = "prompt") -> list[str]:
 
 def as_count(value: Any, name: str) -> int:
     """A whole number of 1 or more. Raises TypeError or ValueError."""
-    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name}: got {value!r}, expected a whole number")
     if operator.index(value) < 1:
         raise ValueError(f"{name}: got {value}, expected 1 or more")
