@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from helpers import TINY
 
-import musicldm.cli
+import musicldm.cli.batch
 from musicldm import MusicLDMPipeline
 
 
@@ -45,7 +45,7 @@ def run(request: dict[str, Any], pipe: MusicLDMPipeline) -> int:
         points = [request["kill_at"]]
         for name in ("fsync", "replace", "link", "unlink"):
             setattr(os, name, mortal(getattr(os, name), points))
-    musicldm.cli._load = lambda options: pipe
+    musicldm.cli.batch.load_pipeline = lambda options: pipe
     return musicldm.cli.main(request["arguments"])
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from helpers import TINY
 
-import musicldm.cli
+import musicldm.cli.batch
 from musicldm import MusicLDMPipeline, audio
 from musicldm.batch import folder as folder_module
 from musicldm.batch.seeds import plan_digest, row_seed
@@ -39,14 +39,14 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def loaded(pipe, monkeypatch):
     """One checkpoint for all, loaded as often as a command asks."""
-    load = musicldm.cli._load
+    load = musicldm.cli.batch.load_pipeline
     shared = pipe.components
 
     def quick(options):
         monkeypatch.setattr(MusicLDMPipeline, "from_pretrained", lambda *_, **__: MusicLDMPipeline(**shared))
         return load(options)
 
-    monkeypatch.setattr(musicldm.cli, "_load", quick)
+    monkeypatch.setattr(musicldm.cli.batch, "load_pipeline", quick)
 
 
 @pytest.fixture
@@ -287,7 +287,9 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_any_work(prompts, tm
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    monkeypatch.setattr(musicldm.cli, "_load", lambda options: pytest.fail("loaded a model for nothing"))
+    monkeypatch.setattr(
+        musicldm.cli.batch, "load_pipeline", lambda options: pytest.fail("loaded a model for nothing")
+    )
     assert batch(prompts, tmp_path / "out") == 1
     assert re.search(r"musicldm: error: .*Permission denied: '.*out", capsys.readouterr().err)
 

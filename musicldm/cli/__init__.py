@@ -1,0 +1,35 @@
+"""The `musicldm` command: one file per subcommand.
+
+Nothing heavy is imported before a command has read its arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from . import batch, generate, inspect, report
+
+__all__ = ["main"]
+
+COMMANDS = (generate, batch, report, inspect)  # in the order of `musicldm --help`
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0, 1 for an error that was reported, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="musicldm", description="Text to music by latent diffusion.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="musicldm: %(message)s")
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("musicldm: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
+        print(f"musicldm: error: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,83 @@
+"""What the commands have in common: which model, how to sample, and loading by those options."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+__all__ = ["add_model_options", "add_sampling_options", "load_pipeline"]
+
+SCHEDULERS = {  # name on the command line -> class in `schedulers`
+    "ddim": "DDIM",
+    "dpm++": "DPMSolver",
+    "dpm++-singlestep": "DPMSolverSinglestep",
+    "euler": "Euler",
+    "euler-ancestral": "EulerAncestral",
+    "heun": "Heun",
+    "lms": "LMS",
+    "pndm": "PNDM",
+    "unipc": "UniPC",
+}
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """--model, --device, --dtype, --heads."""
+    group = command.add_argument_group("model")
+    group.add_argument("--model", default="ucsd-reach/musicldm", metavar="ID_OR_FOLDER",
+                       help="checkpoint in the hub's layout (default: %(default)s)")  # fmt: skip
+    group.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, ...; default: a GPU if there is one"
+    )
+    group.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="precision of the networks (default: %(default)s)"
+    )
+    group.add_argument("--heads", choices=("as-config", "as-trained"), default="as-config",
+                       help="of the U-Net: as its config says (default), or one per 32 channels")  # fmt: skip
+
+
+def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None:
+    """--seconds, --steps, --guidance, --negative, --seed, --scheduler, --eta, --candidates."""
+    group = command.add_argument_group("sampling")
+    group.add_argument("--seconds", type=float, help="length; default: that of the model's training clips")
+    group.add_argument(
+        "--steps", type=int, default=200, help="solver steps (default: %(default)s; 20 to 30 do for dpm++)"
+    )
+    group.add_argument(
+        "--guidance",
+        type=float,
+        default=2.0,
+        help="how strictly to follow the prompt (default: %(default)s; 1 is off)",
+    )
+    group.add_argument("--negative", metavar="PROMPT", help="what it should not sound like")
+    group.add_argument("--seed", type=int, help=seed)
+    group.add_argument("--scheduler", choices=SCHEDULERS, help="solver; default: the checkpoint's")
+    group.add_argument(
+        "--eta",
+        type=float,
+        default=0.0,
+        help="share of ancestral noise, 0 to 1, for ddim (default: %(default)s)",
+    )
+    group.add_argument(
+        "--candidates", type=int, default=1, metavar="N", help="make N clips, keep the best by CLAP"
+    )
+
+
+def load_pipeline(options: argparse.Namespace) -> Any:
+    """The pipeline that `add_model_options` and `--scheduler` describe, on its device."""
+    import torch
+
+    from musicldm import schedulers
+    from musicldm.pipeline import MusicLDMPipeline
+
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    pipe = MusicLDMPipeline.from_pretrained(
+        options.model,
+        torch_dtype=getattr(torch, options.dtype),
+        heads=None if options.heads == "as-config" else options.heads,
+    ).to(device)
+    if options.scheduler is not None:
+        pipe.scheduler = getattr(schedulers, SCHEDULERS[options.scheduler]).from_config(pipe.scheduler)
+    return pipe
