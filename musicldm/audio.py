@@ -20,6 +20,7 @@ __all__ = [
     "FORMATS",
     "SILENCE",
     "Header",
+    "NonFiniteError",
     "blocks",
     "check_finite",
     "encode",
@@ -86,6 +87,10 @@ def check_suffix(path: Path, float32: bool = False) -> tuple[str, str]:
 def to_int16(wave: Samples) -> NDArray[np.int16]:
     """Samples in [-1, 1], clipped, times 32767: 1.0 is 32767, never -32768."""
     return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
+
+
+class NonFiniteError(ValueError):
+    """Samples that are NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +166,9 @@ def resample_blocks(pieces: Iterator[Samples], rate: int, to_rate: int) -> Itera
 
 
 def check_finite(wave: Samples, what: str) -> None:
-    """Raises ValueError if a sample is NaN or infinite: never turned into silence."""
+    """Raises NonFiniteError, a ValueError, if a sample is NaN or infinite: never turned into silence."""
     if not np.isfinite(wave).all():
-        raise ValueError(
+        raise NonFiniteError(
             f"{what}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite; in half "
             "precision the networks can overflow: use float32 or bfloat16"
         )
