@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
         print(
             f"  {side}: {about['path']}, from {about['cut_at']:.2f} s, {about['tempo']} BPM", file=sys.stderr
         )
-    print(f"  lambda {made.about['lambda']:.3f}, beats apart: "
-          f"median {made.about.get('median_offset_ms')} ms, at most {made.about.get('largest_offset_ms')} ms", file=sys.stderr)  # fmt: skip
+    median, largest = made.about.get("median_offset_ms"), made.about.get("largest_offset_ms")
+    print(f"  lambda {made.about['lambda']:.3f}", file=sys.stderr)
+    print(f"  beats apart: median {median} ms, at most {largest} ms", file=sys.stderr)
     print(options.output, file=sys.stderr)
     return 0
