@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 SILENCE = 1e-3  # peak, -60 dB of full scale
 BLOCK = 1 << 16  # samples a call: libsndfile's Vorbis encoder keeps a whole call on its stack
-# s decoded before a part of an Ogg file and thrown away: after a seek into Vorbis, libsndfile 1.2.2 may give a
-# wrong first block (its issue 885), and in the last page the samples of another place (as measured)
+# s decoded before a part of an Ogg file and thrown away: after a seek into Vorbis, libsndfile 1.2.2 may give
+# a wrong first block (its issue 885), and in the last page samples of another place (as measured)
 RUN_UP = 2.0
 
 Samples = NDArray[np.float32]

@@ -83,7 +83,9 @@ def test_shifted_downbeats_break_it(tmp_path):
     """Negative control: the tests above hear the alignment, not the tempo alone."""
     tracks = [click_track(tmp_path / f"{first}.wav", 120, first=first) for first in (0.3, 0.77)]
     tracks[1] = dataclasses.replace(tracks[1], downbeats=tracks[1].downbeats - 0.1)
-    ours, theirs, _ = aligned_clicks(tracks)
+    with pytest.raises(AssertionError):
+        aligned_clicks(tracks)  # the beats say so
+    ours, theirs, _ = aligned_clicks(tracks, max_offset=None)
     n = min(len(ours), len(theirs))
     assert np.abs(ours[:n] - theirs[:n]).min() > 5 * IN_STEP
 
@@ -151,6 +153,23 @@ def test_a_whole_clip_fits_after_the_downbeat_where_possible():
         align((downbeats[:1], downbeats), (30.0, 30.0), SECONDS, rng)
     with pytest.raises(ValueError, match=r"first downbeat is at 0\.5 s"):
         align((downbeats, downbeats), (0.2, 30.0), SECONDS, rng)
+
+
+def test_a_tempo_that_is_only_right_on_average_is_out_of_step(tmp_path):
+    """Half the track at 100 BPM, half at 140: on average 120, at no time."""
+    even = click_track(tmp_path / "even.wav", 120, seconds=60)
+    slow, fast = np.arange(0.3, 30, 0.6), np.arange(30.0, 59, 60 / 140)
+    beats = np.concatenate([slow, fast])
+    uneven = dataclasses.replace(even, beats=beats, downbeats=beats[::4])
+    tracks = [even, uneven]
+    assert abs(exact_tempo(beats) - 120) < 1
+
+    def drawn(**settings):
+        clips = Clips(tracks, RATE, SAMPLES, mixer=Mixer(tracks, "blm", probability=1.0, **settings))
+        return {clips.item(epoch, index).outcome for epoch in range(10) for index in (0, 1)}
+
+    assert drawn() == {"out of step"}
+    assert drawn(max_offset=None) == drawn(crop="authors") == {"mixed"}
 
 
 # ---- lambda ----
