@@ -48,6 +48,11 @@ def correlation(a: Tensor, b: Tensor, lag: int) -> float:
     )
 
 
+def rounded(values: list[float]) -> float:
+    """Their mean, for the eye."""
+    return round(float(np.mean(values)), 3)
+
+
 def alignment(clips: Clips, epochs: int = 6) -> dict[str, Any]:
     """Figures over all mixes of some epochs. The clips are of strategy blm: both sides of a mix are at hand."""
     tracks, offsets, in_step, off_beat = clips.tracks, [], [], []

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from clicks import click_track
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from musicldm.cli import main
 from musicldm.training.annotations import Beats, read_annotation, write_annotation
 from musicldm.training.folders import tracks_from_folder
-from musicldm.training.manifest import Track, read_manifest, write_manifest
+from musicldm.training.manifest import FIELDS, Track, read_manifest, write_manifest
 
 
 def test_both_formats_say_the_same(tmp_path):
@@ -145,6 +150,105 @@ def test_a_hostile_file_is_an_error_that_names_it(tmp_path, name, content, messa
     assert str(path) in str(caught.value)
 
 
+NUMBERS = st.one_of(st.floats(), st.integers())
+VALUES = st.one_of(st.none(), NUMBERS, st.text(max_size=5), st.lists(NUMBERS, max_size=3))
+ROWS = [
+    ("not json", "not a JSON object"),
+    ("[1]", "got list, expected an object"),
+    ("[" * 100_000, "not a JSON object"),
+    ('{"caption": "x"}', "path: got None"),
+    ('{"path": ""}', "path: got ''"),
+    ('{"path": 3}', "path: got 3"),
+    ('{"path": "a\\u0000b"}', "path: got"),
+    ('{"path": "a\\ud800"}', "half a surrogate pair"),
+    ('{"path": "a", "path": "b"}', "a key stands in it twice"),
+    ('{"path": "a", "captoin": "x"}', "got 'captoin', expected only path, caption"),
+    ('{"path": "a", "caption": 3}', "caption: got 3"),
+    ('{"path": "a", "caption": ["x", 3]}', "caption: got 3"),
+    ('{"path": "a", "caption": " "}', "caption: got ' '"),
+    ('{"path": "a", "split": []}', "split: got []"),
+    ('{"path": "a", "beats": [1, "x"]}', "beats: got 'x' in it"),
+    ('{"path": "a", "beats": [1, true]}', "beats: got True in it"),
+    ('{"path": "a", "beats": [[1, 2]]}', "beats: got [1, 2] in it"),
+    ('{"path": "a", "beats": [2, 1]}', "beats: 1 s stands after 2 s"),
+    ('{"path": "a", "beats": [NaN]}', "NaN or infinite"),
+    ('{"path": "a", "beats": [-1, 2]}', "negative"),
+    ('{"path": "a", "beats": [1e999]}', "NaN or infinite"),
+    ('{"path": "a", "beats": [1%s]}' % ("0" * 400), "too large"),
+    ('{"path": "a", "beats": 3}', "beats: got 3, expected a string"),
+    ('{"path": "a", "beats": "none.npy"}', "there is no such beat annotation"),
+    ('{"path": "a", "downbeats": "bare.beats"}', "does not say which beats are downbeats"),
+    ('{"path": "a", "beats": "bad.beats"}', "bad.beats, line 2: got '1.0 x y'"),
+    ('{"path": "a", "beats": "pickle.npy"}', "not a .npy file of times"),
+    ('{"path": "a", "beats": "matrix.npy"}', "expected a list of seconds"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "message"), HOSTILE_ROWS)
+def test_a_hostile_row_is_an_error_with_file_and_line(tmp_path, row, message):
+    (tmp_path / "bad.beats").write_text("0.5\n1.0 x y\n")
+    (tmp_path / "bare.beats").write_text("0.5\n1.0\n")
+    np.save(tmp_path / "pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "matrix.npy", np.zeros((2, 2)))
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"path": "good.wav"}\n' + row + "\n")
+    with pytest.raises(ValueError, match=r"m\.jsonl: 1 bad rows\n  line 2: ") as caught:
+        read_manifest(path)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.jsonl", b"", "holds no rows"),
+        ("m.jsonl", b"\n\n", "holds no rows"),
+        ("m.csv", b"path,caption\n", "holds no rows"),
+        ("m.jsonl", b'{"path": "a"}\n{"path": "\xff"}', r"line 2: byte 0xff is not UTF-8"),
+        ("m.jsonl", '{"path": "a"}'.encode("utf-16"), r"line 1: byte 0xff is not UTF-8"),
+        ("m.csv", b"path,path\na,b\n", "stands in the header twice"),
+        ("m.csv", b"path,caption\na,b,c\n", "line 2: 3 fields, and the header has 2"),
+        ("m.csv", b'path,caption\na,"b\n', "line 2: not CSV"),
+        ("m.csv", b"path,caption\na," + b"x" * 200_000 + b"\n", "line 2: not CSV"),
+        ("m.csv", b"caption\nx\n", "line 2: path: got None"),
+        ("m.txt", b"x", r"cannot tell what is in a \.txt"),
+        ("m", b"x", "file without suffix"),
+    ],
+)
+def test_a_hostile_file_is_an_error_that_names_it(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_manifest(path)
+    assert str(path) in str(caught.value)
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.floats(), st.text(max_size=5), st.integers()), st.lists, max_leaves=4
+)
+ROWS = st.dictionaries(st.sampled_from(FIELDS), VALUES).map(lambda row: json.dumps(row).encode())
+TEXT = st.text(max_size=30).map(lambda text: text.encode("utf-8", "surrogatepass"))
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(st.one_of(st.binary(max_size=50), TEXT, ROWS), st.sampled_from(["m.jsonl", "m.csv"]))
+def test_whatever_stands_in_a_file_is_tracks_or_one_error_that_names_it(tmp_path_factory, content, name):
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    try:
+        assert all(isinstance(track.path, Path) for track in read_manifest(path))
+    except ValueError as error:
+        assert str(path) in str(error)  # noqa: PT017 (both are right)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_a_name_that_is_not_utf8_is_said(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    (tmp_path / os.fsdecode(b"b\xff.wav")).write_bytes(b"")
+    with pytest.raises(ValueError, match="name is not UTF-8"):
+        tracks_from_folder(tmp_path)
+
+
 def test_files_that_are_none_and_many_bad_rows(tmp_path):
     with pytest.raises(ValueError, match="cannot be read as a manifest"):
         read_manifest(tmp_path / "no.jsonl")
@@ -230,7 +334,7 @@ def test_folders_without_use_say_why(tmp_path):
         (tmp_path / f"{name}.json").write_bytes(content)
     (tmp_path / "e.wav").write_bytes(b"")
     (tmp_path / "e.txt").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match="4 files beside sound files cannot be used"):
+    with pytest.raises(ValueError, match="4 files stand in the way"):
         tracks_from_folder(tmp_path)
 
 

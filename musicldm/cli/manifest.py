@@ -35,6 +35,8 @@ def add(commands: Any) -> None:
     manifest.add_argument(
         "--skip-bad", action="store_true", help="leave out what cannot be used; default: write nothing then"
     )
+    manifest.add_argument("--cache", type=Path, metavar="DIR",
+                          help="keep what decoding found for training (its data.cache)")  # fmt: skip
     manifest.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -57,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         tracks = read_manifest(options.source, columns=_columns(options.columns))
     if options.check != "none":
+        folder = options.cache / "sound" if options.cache else None
 
         def bar(results: Any) -> Any:
             return tqdm(results, total=len(tracks), unit="file", disable=options.quiet)
@@ -65,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             tracks,
             options.seconds,
             policy="skip" if options.skip_bad else "refuse",
-            measures=Measures(16000) if options.check == "samples" else None,
+            measures=Measures(16000, folder) if options.check == "samples" else None,
             workers=os.cpu_count() or 1,
             progress=bar,
         )

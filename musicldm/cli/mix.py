@@ -30,6 +30,8 @@ def add(commands: Any) -> None:
                      help="tempi within --max-bpm (default), or the authors' bins of 3")  # fmt: skip
     mix.add_argument("--max-bpm", type=float, default=1.0, help="(default: %(default)s)")
     mix.add_argument("--fold", action="store_true", help="half and double tempo match too")
+    mix.add_argument("--max-offset", type=float, default=0.06, metavar="S",
+                     help="draw again if the beats lie further apart (default: %(default)s)")  # fmt: skip
     mix.add_argument(
         "--clicks", action="store_true", help="a's beats on the left, b's on the right of the mix"
     )
@@ -48,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     mixer = Mixer(
         read_manifest(options.manifest), options.strategy, probability=1.0,
         pairs=options.pairs, max_bpm=options.max_bpm, fold=options.fold,
+        max_offset=options.max_offset,
     )  # fmt: skip
     measures = Measures(options.rate)
     index, pair = find_pair(mixer, measures, options.seconds, options.seed, options.anchor)
