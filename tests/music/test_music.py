@@ -19,6 +19,7 @@ from musicldm.cli import main
 from musicldm.training.clips import Clips
 from musicldm.training.manifest import read_manifest, write_manifest
 from musicldm.training.mixer import Mixer
+from musicldm.training.sound import Measures
 
 MUSIC = os.environ.get("MUSICLDM_MUSIC")
 TRACKS = 16
@@ -43,14 +44,19 @@ def manifest(tmp_path_factory):
     return folder / "m.beats.jsonl"
 
 
-def test_mixes_of_real_music_are_in_step_to_an_ear_that_heard_no_beat_tracker(manifest):
+@pytest.fixture(scope="module")
+def measures(manifest):
+    return Measures(16000, manifest.parent / "measures")
+
+
+def test_mixes_of_real_music_are_in_step_to_an_ear_that_heard_no_beat_tracker(manifest, measures):
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     from bench_mixup import alignment
 
     tracks = read_manifest(manifest)
     mixer = Mixer(tracks, "blm", probability=1.0, max_bpm=2.0)
     assert mixer.paired >= 2
-    figures = alignment(Clips(tracks, mixer=mixer), epochs=3)
+    figures = alignment(Clips(tracks, mixer=mixer, measures=measures), epochs=3)
     print(figures)  # noqa: T201 (shown by pytest -s)
     assert figures["median_offset_ms"]["90"] <= 60.1  # the default's promise, by the annotations
     assert figures["outcomes"]["mixed"] >= 6
@@ -59,10 +65,11 @@ def test_mixes_of_real_music_are_in_step_to_an_ear_that_heard_no_beat_tracker(ma
     assert figures["share_better_in_step"] > 0.6
 
 
-def test_mixed_batches_are_sound(manifest):
+def test_mixed_batches_are_sound(manifest, measures):
     tracks = read_manifest(manifest)
     for strategy in ("plain", "bam", "blm"):
-        clips = Clips(tracks, seed=1, mixer=Mixer(tracks, strategy, probability=1.0, max_bpm=2.0))
+        mixer = Mixer(tracks, strategy, probability=1.0, max_bpm=2.0)
+        clips = Clips(tracks, seed=1, mixer=mixer, measures=measures)
         batch = next(clips.batches(0, min(8, len(tracks)), workers=2))
         assert torch.isfinite(batch.wave).all()
         assert batch.wave.abs().amax() <= 0.5 + 1e-6
