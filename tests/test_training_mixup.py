@@ -186,12 +186,12 @@ def within_beta(values, alpha=5.0):
 def test_lambda_is_beta_5_5(tmp_path):
     tracks = [click_track(tmp_path / f"{first}.wav", 120, first=first) for first in (0.3, 0.77)]
     mixer = Mixer(tracks, "bam", probability=1.0)
-    drawn = [mixer.draw(0, generator(0, "mix", epoch, 0), SECONDS, lambda i: 30.0) for epoch in range(8000)]
+    drawn = [mixer.draw(0, generator(0, "mix", epoch, 0), SECONDS, lambda i: 30.0) for epoch in range(3000)]
     weights = np.array([pair.lam for pair in drawn])
     assert within_beta(weights)
     assert not within_beta(weights, alpha=4.0)  # negative control
     rng = np.random.default_rng(0)
-    assert not within_beta([mixing_weight(rng, 1.0) for _ in range(8000)])
+    assert not within_beta([mixing_weight(rng, 1.0) for _ in range(3000)])
 
 
 def test_swapping_the_pair_swaps_lambda():
