@@ -77,8 +77,8 @@ def alignment(clips: Clips, epochs: int = 6) -> dict[str, Any]:
         "outcomes": outcomes,
         "median_offset_ms": {q: round(1000 * float(np.percentile(offsets, int(q))), 1) for q in ("50", "90")},
         "onset_correlation": {
-            "in_step": round(np.mean(in_step), 3),
-            "half_a_beat_off": round(np.mean(off_beat), 3),
+            "in_step": rounded(in_step),
+            "half_a_beat_off": rounded(off_beat),
         },
         "share_better_in_step": round(float(np.mean(better > 0)), 3),
         "standard_errors_apart": round(float(better.mean() / (better.std() / np.sqrt(len(better)))), 1),

@@ -40,7 +40,7 @@ SOLE_IMPORTER = {  # what lives at the edge, one file each
     "soundfile": {"audio"},
     "tqdm": {"batch", "cli"},
     "diffusers": set(),
-    **dict.fromkeys(("beat_this", "madmom", "librosa"), set()),  # by importlib, when asked for
+    **{name: set() for name in ("beat_this", "madmom", "librosa")},  # by importlib, when asked for
 }
 EXAMPLES = {
     "unet": "UNet(UNetConfig(in_channels=4, out_channels=4, block_out_channels=(8, 16), heads=(0, 2), layers_per_block=1,"
