@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *LEAVES,
     },
     "batch": {"audio", "checkpoint", "inputs", "mel", "pipeline", "schedulers"},
-    "cli": {"audio", "batch", "pipeline", "schedulers", "checkpoint", "inspection"},
+    "training": {"audio", "batch"},
+    "cli": {"audio", "batch", "training", "pipeline", "schedulers", "checkpoint", "inspection"},
     "inspection": {"checkpoint", "schedulers", "unet", "vae", "vocoder", "weights_convert"},
     "__init__": {"clap", "pipeline", *LEAVES},
     "__main__": {"cli"},
@@ -53,6 +54,7 @@ SOLE_IMPORTER = {  # what lives at the edge, one file each
     "soundfile": {"audio"},
     "tqdm": {"batch", "cli"},
     "diffusers": set(),
+    **{name: set() for name in ("beat_this", "madmom", "librosa")},  # by importlib, when asked for
 }
 EXAMPLES = {
     "unet": "UNet(UNetConfig(in_channels=4, out_channels=4, block_out_channels=(8, 16), heads=(0, 2), layers_per_block=1,"
