@@ -1,0 +1,1 @@
+"""Training: what makes the networks' weights. The networks never learn that it exists."""
