@@ -16,7 +16,7 @@ import mido
 import numpy as np
 
 from musicldm import audio
-from musicldm.training.corpus.instruments import INSTRUMENTS, KITS, Instrument
+from musicldm.training.corpus.instruments import INSTRUMENTS, KITS
 from musicldm.training.corpus.render import Synth, find_synth, play
 
 

@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": {"clap", "unet", "vae", "vocoder", "schedulers", "weights_convert"},
     "pipeline": {"audio", "inputs", "checkpoint", "clap", "ranking", "sampling", *LEAVES},
     "batch": {"audio", "checkpoint", "inputs", "mel", "pipeline", "schedulers"},
-    "cli": {"audio", "batch", "pipeline", "schedulers", "checkpoint", "inspection"},
+    "training": {"audio", "batch"},
+    "cli": {"audio", "batch", "training", "pipeline", "schedulers", "checkpoint", "inspection"},
     "inspection": {"checkpoint", "schedulers", "unet", "vae", "vocoder", "weights_convert"},
     "__init__": {"clap", "pipeline", *LEAVES},
     "__main__": {"cli"},
@@ -37,6 +38,7 @@ SOLE_IMPORTER = {  # what lives at the edge, one file each
     "transformers": {"clap"},
     "huggingface_hub": {"checkpoint"},
     "soundfile": {"audio"},
+    "mido": {"training"},
     "tqdm": {"batch", "cli"},
     "diffusers": set(),
 }

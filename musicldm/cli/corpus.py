@@ -14,16 +14,22 @@ def add(commands: Any) -> None:
     corpus = commands.add_parser(
         "corpus",
         help="compose and render a corpus to train on",
-        description="Compose clips of 10.24 s by rule, render them with fluidsynth, write a manifest with captions,"
-        " beats and splits. Same seed, same corpus. Goes on with what an interrupted run left.",
+        description="Compose clips of 10.24 s by rule, render them with fluidsynth, write a manifest with"
+        " captions, beats and splits. Same seed, same corpus. Goes on with what an interrupted run left.",
     )
     corpus.set_defaults(run=run)
-    corpus.add_argument("-o", "--out", required=True, type=Path, metavar="DIR", help="folder to make or to go on with")
+    corpus.add_argument(
+        "-o", "--out", required=True, type=Path, metavar="DIR", help="folder to make or to go on with"
+    )
     corpus.add_argument("--clips", type=int, default=4000, help="how many (default %(default)s)")
     corpus.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
     corpus.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default %(default)s)")
-    corpus.add_argument("--soundfont", metavar="FILE", help="General MIDI .sf2 (default: FluidR3_GM.sf2, where found)")
-    corpus.add_argument("--format", choices=("flac", "wav"), default="flac", help="of the clips (default %(default)s)")
+    corpus.add_argument(
+        "--soundfont", metavar="FILE", help="General MIDI .sf2 (default: FluidR3_GM.sf2, where found)"
+    )
+    corpus.add_argument(
+        "--format", choices=("flac", "wav"), default="flac", help="of the clips (default %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,5 +47,7 @@ def run(options: argparse.Namespace) -> int:
         suffix="." + options.format,
         progress=lambda numbers: tqdm(numbers, total=options.clips, unit="clip"),
     )
-    print(f"{options.out}: {info['clips']} clips, manifest.jsonl, facts.jsonl, info.json ({info['fluidsynth']})")
+    print(
+        f"{options.out}: {info['clips']} clips, manifest.jsonl, facts.jsonl, info.json ({info['fluidsynth']})"
+    )
     return 0

@@ -1,4 +1,4 @@
-"""Makes the corpus: a folder of clips, `manifest.jsonl` to train on, `facts.jsonl` to judge by, `info.json`."""
+"""Makes the corpus: clips, `manifest.jsonl` to train on, `facts.jsonl` to judge by, `info.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from musicldm import audio
-from musicldm.batch.folder import as_json, atomic
+from musicldm.batch.folder import as_json, atomic, write_json
 
 from .clip import SECONDS, Clip
 from .damage import damage
@@ -64,8 +64,7 @@ def build(
     }
     check_same(folder, info)
     (folder / "audio").mkdir(parents=True, exist_ok=True)
-    with atomic(folder / "info.json") as file:
-        file.write(json.dumps(info, indent=1) + "\n")
+    write_json(folder / "info.json", info)
     make = partial(make_clip, folder=folder, seed=seed, synth=synth, suffix=suffix)
     if jobs == 1:
         for _ in progress(map(make, range(clips))):

@@ -1,6 +1,7 @@
 """What people would write to ask for a clip: true of it, in many forms.
 
-Keys are spelled with a capital, so that `in A minor` and `in a minor key` stay apart; the rest is lower case, mostly.
+Keys are spelled with a capital, so that `in A minor` and `in a minor key` stay apart; the rest is lower
+case, mostly.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ DAMAGE_WORDS = {
     "muffled": ("low quality", "muffled", "low quality, muffled sound", "muffled recording"),
     "noisy": ("low quality", "noisy recording", "low quality, noisy", "recording full of hiss"),
     "crushed": ("low quality", "bit-crushed", "low quality, bit-crushed", "crushed low quality recording"),
-    "clipped": ("low quality", "clipped and distorted recording", "low quality, clipped", "distorted low quality recording"),
+    "clipped": (
+        "low quality",
+        "clipped and distorted recording",
+        "low quality, clipped",
+        "distorted low quality recording",
+    ),
 }
 GOOD_WORDS = ("high quality", "clear recording", "high quality recording", "clean sound")
 NO_DRUMS = ("no drums", "without drums")
@@ -106,7 +112,9 @@ def _mood(facts: Facts, rng: Random) -> str:
 
 
 def _bpm(facts: Facts, rng: Random) -> str:
-    return rng.choice(("{} bpm", "at {} bpm", "{} bpm", "{} beats per minute", "tempo {} bpm", "{}bpm")).format(facts.bpm)
+    return rng.choice(
+        ("{} bpm", "at {} bpm", "{} bpm", "{} beats per minute", "tempo {} bpm", "{}bpm")
+    ).format(facts.bpm)
 
 
 def _key(facts: Facts, rng: Random) -> str:
@@ -144,8 +152,9 @@ def _melody(facts: Facts, rng: Random) -> str:
         return _listed(_band(facts, rng, 2))
     word = _word(facts.lead, rng)
     article = "an" if word[0] in "aeiou8" else "a"
-    forms = ("{w} melody", "{a} {w} melody", "{w}", "{w} playing the melody", "a melody on {w}", "{w} solo")
-    forms += ("{a} {w} lead",) if "lead" not in word else ("{a} {w}",)
+    forms = ["{w} melody", "{w}", "{w} playing the melody", "a melody on {w}", "{w} solo"]
+    if not word.endswith("s"):
+        forms += ["{a} {w} melody", "{a} {w}" if "lead" in word else "{a} {w} lead"]
     return rng.choice(forms).format(w=word, a=article)
 
 
@@ -182,21 +191,28 @@ def _with_key(facts: Facts, rng: Random) -> str:
 
 
 def _instrument_first(facts: Facts, rng: Random) -> str:
-    name = facts.lead or rng.choice(facts.backing or ("",))
+    name = facts.lead or next(iter(facts.backing), "")
     head = f"{_word(name, rng)} {_style(facts, rng)}" if name else _style(facts, rng)
     mood = f"{_mood(facts, rng)} " if rng.random() < 0.6 else ""
     return f"{mood}{head}{rng.choice(('', ', ' + _bpm(facts, rng), ' ' + _key(facts, rng)))}"
 
 
 def _tags(facts: Facts, rng: Random) -> str:
-    tags = [_mood(facts, rng), _bpm(facts, rng).removeprefix("at "), _drums(facts, rng), _key(facts, rng).removeprefix("in ")]
+    tags = [
+        _mood(facts, rng),
+        _bpm(facts, rng).removeprefix("at "),
+        _drums(facts, rng),
+        _key(facts, rng).removeprefix("in "),
+    ]
     tags += _band(facts, rng, 2)
     tags = rng.sample(tags, rng.randint(2, len(tags)))
     return ", ".join(dict.fromkeys([_style(facts, rng), *tags]))
 
 
 def _sentence(facts: Facts, rng: Random) -> str:
-    opening = rng.choice(("a piece of {m} {s}", "{m} {s} track", "{m} {s} music", "an instrumental in {s} style, {m}"))
+    opening = rng.choice(
+        ("an instrumental {m} {s} piece", "{m} {s} track", "{m} {s} music", "{m} {s}, instrumental,")
+    )
     text = opening.format(m=_mood(facts, rng), s=_style(facts, rng)).replace("music music", "music")
     text += f" {_key(facts, rng)}" if rng.random() < 0.5 else ""
     text += f" {rng.choice(('featuring', 'with', 'played with'))} {_listed(_band(facts, rng, 3))}"
@@ -205,6 +221,8 @@ def _sentence(facts: Facts, rng: Random) -> str:
 
 
 def _only_instruments(facts: Facts, rng: Random) -> str:
+    if not facts.lead:
+        return _listed(_band(facts, rng, 3))
     lead = _melody(facts, rng)
     others = [_word(name, rng) for name in facts.backing[:2] if name != facts.lead]
     others += ["drums"] if facts.drums and rng.random() < 0.5 else []
@@ -212,7 +230,7 @@ def _only_instruments(facts: Facts, rng: Random) -> str:
 
 
 def _only_feel(facts: Facts, rng: Random) -> str:
-    first, second = (rng.sample(moods(facts), 2) if len(moods(facts)) > 1 else (_mood(facts, rng), ""))
+    first, second = rng.sample(moods(facts), 2) if len(moods(facts)) > 1 else (_mood(facts, rng), "")
     ending = f"with {_melody(facts, rng)}" if rng.random() < 0.6 else _key(facts, rng)
     return f"{', '.join(filter(None, (first, second)))} music {ending}"
 

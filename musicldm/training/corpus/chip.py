@@ -1,12 +1,13 @@
 """A home computer of the eighties: pulse waves, a triangle bass and a noise generator, in NumPy.
 
-Each channel is a wave read at the note's frequency, without filters, as that hardware did; it runs at four times
-the output's rate so that the folding stays low.
+Each channel is a wave read at the note's frequency, without filters, as that hardware did; it runs at four
+times the output's rate so that the folding stays low.
 """
 
 from __future__ import annotations
 
 import zlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,5 +89,3 @@ def _noise(length: int, hold: int, rate: int) -> Wave:
     raw = np.random.default_rng(hold).uniform(-1, 1, length // hold + 1)
     time = np.arange(length) / rate
     return np.repeat(raw, hold)[:length] * np.exp(-time * 5 / (length / rate)) * 0.8
-
-

@@ -1,4 +1,4 @@
-"""10.24 seconds of a piece: notes in seconds as played, exact beats, and the facts that a caption may state."""
+"""10.24 seconds of a piece: notes in seconds as played, exact beats, the facts that a caption may state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Played:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true of a clip. `backing`: all other instruments, the bass last. `quality`: good, or the damage."""
+    """What is true of a clip.
+
+    `backing`: all instruments but the lead, the bass last. `quality`: good, or the kind of damage.
+    """
 
     style: str
     bpm: int

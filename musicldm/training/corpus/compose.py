@@ -45,7 +45,9 @@ def compose(style: Style, rng: Random) -> Piece:
             instrument = INSTRUMENTS[rng.choice(choices)]
             notes = accompany(layer, rng.choice(layer.patterns), instrument, harmony, rng, velocity - 6)
             level = layer.level + (2.0 if not lead else 0.0)
-            parts.append(Part(layer.role, instrument, tuple(notes), level, strum=layer.strum, pump=layer.pump))
+            parts.append(
+                Part(layer.role, instrument, tuple(notes), level, strum=layer.strum, pump=layer.pump)
+            )
     if rng.random() < style.bass.chance:
         instrument = INSTRUMENTS[rng.choice(style.bass.instruments)]
         pattern = rng.choice(style.bass.patterns)

@@ -34,7 +34,8 @@ def _noisy(wave: Samples, rate: int, rng: Random) -> Samples:
     drawn = np.random.default_rng(rng.getrandbits(32)).standard_normal(len(wave)).astype(np.float32)
     level = float(np.sqrt((wave**2).mean())) * 10 ** (-rng.uniform(4, 14) / 20)
     time = np.arange(len(wave), dtype=np.float32) / rate
-    return wave + level * (drawn + 0.5 * np.sin(2 * np.pi * 50 * time))
+    hum = 0.5 * np.sin(np.float32(2 * np.pi * 50) * time)
+    return (wave + level * (drawn + hum)).astype(np.float32)
 
 
 def _crushed(wave: Samples, rate: int, rng: Random) -> Samples:
@@ -46,7 +47,7 @@ def _crushed(wave: Samples, rate: int, rng: Random) -> Samples:
 
 def _clipped(wave: Samples, rate: int, rng: Random) -> Samples:
     """Driven 18 to 28 dB over the top."""
-    return np.clip(wave * 10 ** (rng.uniform(18, 28) / 20), -1, 1)
+    return np.clip(wave * np.float32(10 ** (rng.uniform(18, 28) / 20)), -1, 1)
 
 
 WAYS = {"muffled": _muffled, "noisy": _noisy, "crushed": _crushed, "clipped": _clipped}

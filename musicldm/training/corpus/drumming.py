@@ -33,7 +33,15 @@ DRUM_KEYS = {  # General MIDI percussion
     "triangle": 81,
 }
 TOUCH = {"X": 14, "x": 0, "g": -34}
-QUIET = {"hat": -12, "shaker": -10, "pedal": -10, "triangle": -16, "tambourine": -8, "cowbell": -16, "claves": -12}
+QUIET = {
+    "hat": -12,
+    "shaker": -10,
+    "pedal": -10,
+    "triangle": -16,
+    "tambourine": -8,
+    "cowbell": -16,
+    "claves": -12,
+}
 
 Lines = dict[str, list[str]]  # voice -> the steps of one bar
 

@@ -1,4 +1,4 @@
-"""The band: General MIDI programs, the registers they play in, how loud the soundfont has them, their names."""
+"""The band: General MIDI programs, the registers they play in, their names."""
 
 from __future__ import annotations
 

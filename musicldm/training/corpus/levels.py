@@ -92,7 +92,11 @@ def balance(parts: Sequence[Played]) -> list[int]:
     """
     wanted = []
     for part in parts:
-        own = KIT_LOUDNESS.get(part.kit, 0.0) if part.instrument is None else LOUDNESS.get(part.instrument.name, 0.0)
+        own = (
+            KIT_LOUDNESS.get(part.kit, 0.0)
+            if part.instrument is None
+            else LOUDNESS.get(part.instrument.name, 0.0)
+        )
         together = 1.0 if part.instrument is None else _together(part)
         wanted.append(part.level - own - 10 * math.log10(together))
     top = max(wanted)

@@ -1,4 +1,4 @@
-"""Which clip is what: style, original or degraded copy, split. Pure functions of the seed and the clip's number."""
+"""Which clip is what: style, original or degraded copy, split. Functions of the seed and the number alone."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ SOUNDFONTS = (  # where Debian, Fedora and Arch put it
     "/usr/share/soundfonts/FluidR3_GM.sf2",
 )
 INSTALL = (
-    "on Debian or Ubuntu: apt-get install fluidsynth fluid-soundfont-gm (the soundfont is under the MIT licence)"
+    "on Debian or Ubuntu: apt-get install fluidsynth fluid-soundfont-gm (a soundfont under the MIT licence)"
 )
 
 Samples = NDArray[np.float32]
@@ -103,6 +103,8 @@ def play(score: Path, sound: Path, synth: Synth) -> None:
     command = [synth.program, "-n", "-i", "-q", "-r", str(SYNTH_RATE), "-F", str(sound), "-T", "wav"]
     for setting in settings:
         command += ["-o", setting]
-    done = subprocess.run([*command, synth.soundfont, str(score)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, synth.soundfont, str(score)], capture_output=True, text=True, check=False
+    )
     if done.returncode or not sound.is_file():
         raise RuntimeError(f"corpus: fluidsynth failed ({done.returncode}): {done.stderr.strip()[-500:]}")

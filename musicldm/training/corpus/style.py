@@ -1,4 +1,4 @@
-"""What a style is made of. The styles themselves are tables: `styles_club`, `styles_band`, `styles_old`.
+"""What a style is made of. The styles themselves are tables in `styles_*.py`.
 
 A pattern is a string of steps, one or more bars long. `-` goes on, `.` is silence. Beyond that:
 
@@ -6,8 +6,10 @@ A pattern is a string of steps, one or more bars long. `-` goes on, `.` is silen
 |---|---|
 | drums | `X` accent, `x`, `g` ghost note |
 | tune | `x` a note |
-| bass | `r` root, `t` third, `f` fifth, `s` seventh or sixth, `o` octave, `w` next step of the walk, `a` approach to the next root |
-| layer | `X`, `x` the chord (accent, plain), `s` the chord, short, `0`-`7` one tone of it from below, `b` its root, low |
+| bass | `r` root, `t` third, `f` fifth, `s` seventh or sixth, `o` octave |
+| | `w` next step of a walk, `a` approach to the next bar's root |
+| layer | `X`, `x` the chord (accent, plain), `s` the chord, short |
+| | `0`-`7` one tone of it from below, `b` its root, low |
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Meter:
 class Drums:
     """Grooves, of which a piece has one; extras, which it may have; kits.
 
-    `chance`: of drums at all. `level`: dB beside the lead. `fills`: kinds of fill at the end of a phrase, see `drumming`.
+    `chance`: of drums at all. `level`: dB beside the lead. `fills`: kinds of fill at the end of
+    a phrase, see `drumming`.
     """
 
     chance: float
@@ -92,7 +95,7 @@ class Style:
     """One style.
 
     `words`: what people call it. `bpm`: lowest and highest tempo. `modes`: weights. `progressions`: by mode,
-    `*` for all others of its kind (major or minor third), see `theory.progression`. `swing`: where the middle
+    `*` for those without their own, see `theory.progression`. `swing`: where the middle
     of a beat falls, 0.5 is straight; `swing16`: the same for half beats. `loose`: standard deviation of the
     players' timing in seconds. `dynamics`: weights of soft, medium, loud. `wet`: reverb, 0 to 127.
     """

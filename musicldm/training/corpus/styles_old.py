@@ -97,13 +97,23 @@ WALTZ = Style(
     bpm=(88, 168),
     modes={"major": 7, "minor": 4},
     progressions={
-        "*": ("1 1 5d7 5d7 5d7 5d7 1 1", "1 6 2 5d7", "1 1 4 4 5d7 5d7 1 1", "1 3 4 5d7", "1 5d7 1 5d7", "1 1d7 4 4 5d7 5d7 1 1"),
+        "*": (
+            "1 1 5d7 5d7 5d7 5d7 1 1",
+            "1 6 2 5d7",
+            "1 1 4 4 5d7 5d7 1 1",
+            "1 3 4 5d7",
+            "1 5d7 1 5d7",
+            "1 1d7 4 4 5d7 5d7 1 1",
+        ),
         "minor": ("1 1 5d7 5d7 5d7 5d7 1 1", "1 4 5d7 1", "1 6 4 5d7", "1 7 3 5d7", "1 1 4 4 1 5d7 1 1"),
     },
     drums=Drums(
         chance=0.25,
         kits=("brush", "orchestra"),
-        grooves=({"kick": "X...........", "snare": "....x...x..."}, {"kick": "X...........", "hat": "....x...x..."}),
+        grooves=(
+            {"kick": "X...........", "snare": "....x...x..."},
+            {"kick": "X...........", "hat": "....x...x..."},
+        ),
         crash=False,
     ),
     bass=Bass(

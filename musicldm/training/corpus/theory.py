@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 __all__ = ["KEYS", "MODES", "Chord", "chord", "ladder", "nearest", "progression", "scale_of", "voicing"]
@@ -89,9 +90,10 @@ def scale_of(tonic: int, mode: str) -> tuple[int, ...]:
     return tuple(sorted((tonic + step) % 12 for step in MELODIC.get(mode, MODES[mode])))
 
 
-def ladder(classes: tuple[int, ...], low: int, high: int) -> list[int]:
+@lru_cache(maxsize=4096)  # asked for each note
+def ladder(classes: tuple[int, ...], low: int, high: int) -> tuple[int, ...]:
     """All pitches of those classes from low to high, both included."""
-    return [pitch for pitch in range(low, high + 1) if pitch % 12 in classes]
+    return tuple(pitch for pitch in range(low, high + 1) if pitch % 12 in classes)
 
 
 def nearest(classes: tuple[int, ...], pitch: int, low: int, high: int) -> int:
