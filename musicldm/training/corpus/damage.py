@@ -39,8 +39,8 @@ def _noisy(wave: Samples, rate: int, rng: Random) -> Samples:
 
 
 def _crushed(wave: Samples, rate: int, rng: Random) -> Samples:
-    """Three or four bits, each sample held for three to six."""
-    hold, levels = rng.randint(3, 6), 2 ** rng.randint(3, 4) / 2
+    """Seven or eleven levels, each sample held for four to eight."""
+    hold, levels = rng.randint(4, 8), rng.choice((3, 5))
     held = np.repeat(wave[::hold], hold)[: len(wave)]
     return np.round(held * levels) / levels
 

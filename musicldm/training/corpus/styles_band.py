@@ -56,7 +56,7 @@ ROCK = Style(
             ),
             low=40,
             high=62,
-            level=-2,
+            level=1,
             strum=0.006,
             fifths=True,
         ),
@@ -157,7 +157,7 @@ FUNK = Style(
             low=57,
             high=77,
             chance=0.7,
-            level=-4,
+            level=0,
         ),
         Layer(
             role="chords",
@@ -166,7 +166,7 @@ FUNK = Style(
             low=52,
             high=74,
             chance=0.5,
-            level=-6,
+            level=-4,
         ),
     ),
     tune=Tune(
@@ -232,7 +232,7 @@ REGGAE = Style(
             patterns=("..X...X...X...X.", "..X...X...X...X.", "..Xs..X...Xs..X."),
             low=57,
             high=76,
-            level=-1,
+            level=1,
             strum=0.005,
         ),
         Layer(
@@ -242,7 +242,7 @@ REGGAE = Style(
             low=54,
             high=72,
             chance=0.7,
-            level=-5,
+            level=-2,
         ),
     ),
     tune=Tune(

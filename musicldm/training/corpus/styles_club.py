@@ -66,7 +66,7 @@ TECHNO = Style(
             low=52,
             high=76,
             chance=0.8,
-            level=-5,
+            level=-3,
         ),
         Layer(
             role="stab",
@@ -75,7 +75,7 @@ TECHNO = Style(
             low=55,
             high=76,
             chance=0.45,
-            level=-5,
+            level=-2,
         ),
         Layer(
             role="pad",
@@ -178,7 +178,7 @@ HOUSE = Style(
             ),
             low=54,
             high=77,
-            level=-3,
+            level=-1,
         ),
         Layer(
             role="pad",
@@ -197,7 +197,7 @@ HOUSE = Style(
             low=57,
             high=79,
             chance=0.3,
-            level=-6,
+            level=-3,
         ),
     ),
     tune=Tune(
@@ -241,10 +241,10 @@ DRUM_AND_BASS = Style(
         chance=1,
         kits=("power", "room", "standard"),
         grooves=(
-            {"kick": "X.........X.....", "snare": "....X.......X...", "hat": "x.x.x.x.x.x.x.x."},
-            {"kick": "X.........X.....", "snare": "....X..g.g..X..g", "ride": "x.x.x.x.x.x.x.x."},
+            {"kick": "X.........X.....", "snare": "....X.......X...", "hat": "X.x.X.x.X.x.X.x."},
+            {"kick": "X.........X.....", "snare": "....X..g.g..X..g", "ride": "X.x.X.x.X.x.X.x."},
             {"kick": "X.x.......X.....", "snare": "....X..g.gx.X...", "hat": "xgxgxgxgxgxgxgxg"},
-            {"kick": "X.X.......XX....", "snare": "....X..x.x..X..x", "ride": "x.x.x.x.x.x.x.x."},
+            {"kick": "X.X.......XX....", "snare": "....X..x.x..X..x", "ride": "X.x.X.x.X.x.X.x."},
         ),
         extras=(
             ("shaker", "xxxxxxxxxxxxxxxx", 0.4),
@@ -286,7 +286,7 @@ DRUM_AND_BASS = Style(
             low=57,
             high=79,
             chance=0.5,
-            level=-5,
+            level=-3,
         ),
     ),
     tune=Tune(

@@ -11,7 +11,7 @@ FOUR = Meter(4, 4)
 BOSSA_NOVA = Style(
     name="bossa nova",
     words=("bossa nova", "bossa nova", "bossa", "brazilian bossa nova"),
-    meter=FOUR,
+    meter=Meter(4, 2),  # a pattern is two bars of eighths
     bpm=(112, 144),
     modes={"major": 6, "minor": 4},
     progressions={
@@ -35,9 +35,9 @@ BOSSA_NOVA = Style(
         chance=0.85,
         kits=("brush", "standard"),
         grooves=(
-            {"kick": "x..xx..xx..xx..x", "rim": "x..x..x...x..x..", "hat": "x.x.x.x.x.x.x.x."},
-            {"kick": "x..xx..xx..xx..x", "rim": "..x..x..x..x..x.", "shaker": "xgxgxgxgxgxgxgxg"},
-            {"rim": "x..x..x...x..x..", "shaker": "XgxgXgxgXgxgXgxg", "kick": "x......xx......x"},
+            {"kick": "X..gX..g", "rim": "x..x..x...x..x..", "hat": "XgXgXgXg", "pedal": "..X...X."},
+            {"kick": "X..gX..g", "rim": "..x..x..x..x..x.", "shaker": "XgXgXgXg", "pedal": "..X...X."},
+            {"kick": "X...X..g", "rim": "x..x..x...x..x..", "shaker": "XgXgXgXg", "snare": "..g...g."},
         ),
         extras=(
             ("claves", "..x...x.....x...", 0.2),
@@ -45,6 +45,7 @@ BOSSA_NOVA = Style(
             ("triangle", "x...x...x...x...", 0.15),
         ),
         fills=("rims",),
+        level=-1,
         crash=False,
     ),
     bass=Bass(
@@ -81,11 +82,14 @@ BOSSA_NOVA = Style(
     tune=Tune(
         instruments=("flute", "tenor sax", "piano", "nylon guitar", "vibraphone", "clarinet", "soprano sax"),
         cells=(
-            "x--x--x-x-------",
-            "..x-x--x--x---..",
-            "x---..x--x--x---",
-            "x--x--x---x--x--",
-            "....x--x--x-x---",
+            "x--x--x-",
+            "x-----x-",
+            "..xx-xx-",
+            "x--xx---",
+            "x-x-x-x-",
+            "x-------",
+            ".x-xx-x-",
+            "x---x-x-",
         ),
         leap=0.3,
         legato=0.92,
@@ -127,6 +131,7 @@ JAZZ = Style(
         ),
         extras=(("rim", "............x...", 0.3),),
         fills=("snare push", "toms"),
+        level=-1,
         crash=False,
     ),
     bass=Bass(
@@ -147,7 +152,7 @@ JAZZ = Style(
             ),
             low=52,
             high=74,
-            level=-4,
+            level=0,
         ),
         Layer(
             role="stabs",
@@ -159,7 +164,7 @@ JAZZ = Style(
             low=57,
             high=77,
             chance=0.2,
-            level=-5,
+            level=0,
         ),
     ),
     tune=Tune(
@@ -229,7 +234,7 @@ BLUES = Style(
             patterns=("X.xX.xX.xX.x", "..x..x..x..x", "x-----x-----", "...x.....x..", "x--.......x-"),
             low=50,
             high=72,
-            level=-4,
+            level=-2,
             strum=0.004,
         ),
         Layer(

@@ -253,13 +253,13 @@ MARCH = Style(
         ),
         extras=(("crash", "X...X...", 0.35), ("triangle", "..x...x.", 0.15)),
         fills=("snare roll",),
-        crash=True,
+        level=-6,
     ),
     bass=Bass(
         instruments=("tuba", "tuba", "trombone"),
         patterns=("r...f...", "r-..f-..", "r...f...r...t.f."),
         legato=0.8,
-        level=-1,
+        level=3,
     ),
     layers=(
         Layer(
@@ -268,7 +268,7 @@ MARCH = Style(
             patterns=("..s...s.", "..s...s.", "..s..ss."),
             low=50,
             high=70,
-            level=-4,
+            level=1,
         ),
         Layer(
             role="long chords",
