@@ -17,7 +17,7 @@ from musicldm.training.corpus.prompts import evaluation_prompts
 from musicldm.training.corpus.styles import STYLES
 from musicldm.training.corpus.theory import MODES
 
-CLIPS = range(0, 400)
+CLIPS = range(250)  # ten blocks: twenty degraded copies
 MODE = "|".join(MODES)
 STYLE_WORDS = sorted({word for style in STYLES.values() for word in style.words}, key=len, reverse=True)
 NAMES: dict[str, set[str]] = {}

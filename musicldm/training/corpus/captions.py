@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from .clip import Facts
+from .colours import ADJECTIVES, PLACES, PLURALS
 from .instruments import INSTRUMENTS
 from .styles import STYLES
 
@@ -43,6 +44,7 @@ MOODS: tuple[tuple[str, Callable[[Facts], bool]], ...] = (
     ("powerful", lambda f: f.dynamics == "loud"),
     ("energetic", lambda f: f.dynamics == "loud" and f.bpm >= 105),
     ("driving", lambda f: f.bpm >= FAST and f.drums and f.dynamics == "loud"),
+    ("melodic", lambda f: f.lead is not None),
     ("danceable", lambda f: f.style in ("techno", "house", "funk") and f.drums),
 )
 DAMAGE_WORDS = {
@@ -108,6 +110,8 @@ def _word(name: str, rng: Random) -> str:
 
 
 def _mood(facts: Facts, rng: Random) -> str:
+    if rng.random() < 0.2:
+        return rng.choice(ADJECTIVES[facts.style])
     return rng.choice(moods(facts) or [tempo_words(facts)[0]])
 
 
@@ -138,9 +142,17 @@ def _band(facts: Facts, rng: Random, most: int) -> list[str]:
     others = [name for name in facts.backing if name != facts.lead]
     names += rng.sample(others, min(len(others), rng.randint(0 if names else 1, most)))
     words = list(dict.fromkeys(_word(name, rng) for name in names))
+    if rng.random() < 0.12:
+        words += [plural for plural, one in PLURALS.items() if _plays(facts, one) and one not in words][:1]
     if facts.drums and (not words or rng.random() < 0.4):
         words.append(rng.choice(("drums", "drums", "a drum beat")))
     return words or ["no drums"]
+
+
+def _plays(facts: Facts, word: str) -> bool:
+    """Whether an instrument of the clip may be called that."""
+    names = [*([facts.lead] if facts.lead else []), *facts.backing]
+    return any(word in INSTRUMENTS[name].words for name in names)
 
 
 def _listed(words: list[str]) -> str:
@@ -173,8 +185,9 @@ def _with_band(facts: Facts, rng: Random) -> str:
 
 def _with_melody(facts: Facts, rng: Random) -> str:
     mood = f"{_mood(facts, rng)} " if rng.random() < 0.6 else ""
-    tail = f", {_drums(facts, rng)}" if rng.random() < 0.4 or not facts.drums else ""
-    return f"{mood}{_style(facts, rng)} with {_melody(facts, rng)}{tail}"
+    text = f"{mood}{_style(facts, rng)} with {_melody(facts, rng)}"
+    said = facts.drums and "drum" in text
+    return text if said or rng.random() < 0.5 else f"{text}, {_drums(facts, rng)}"
 
 
 def _with_tempo(facts: Facts, rng: Random) -> str:
@@ -220,6 +233,33 @@ def _sentence(facts: Facts, rng: Random) -> str:
     return text + (f", {rng.choice(NO_DRUMS)}" if not facts.drums and "drums" not in text else "")
 
 
+def _placed(facts: Facts, rng: Random) -> str:
+    mood = f"{_mood(facts, rng)} " if rng.random() < 0.6 else ""
+    ending = rng.choice(
+        (f", {_drums(facts, rng)}", f", {_bpm(facts, rng)}", f" with {_melody(facts, rng)}", "")
+    )
+    return f"{mood}{_style(facts, rng)} {rng.choice(PLACES[facts.style])}{ending}"
+
+
+def _request(facts: Facts, rng: Random) -> str:
+    asked = rng.choice(("give me", "play", "i want", "make", "some", "a clip of", "please play"))
+    return f"{asked} {rng.choice((_with_band, _with_melody, _adjective, _placed, _with_tempo))(facts, rng)}"
+
+
+def _tune(facts: Facts, rng: Random) -> str:
+    kind = (
+        rng.choice(("tune", "song", "groove", "piece"))
+        if facts.drums
+        else rng.choice(("tune", "song", "piece"))
+    )
+    mood = _mood(facts, rng)
+    article = "an" if mood[0] in "aeiou8" else "a"
+    ending = rng.choice(
+        (f" with {_listed(_band(facts, rng, 3))}", f" {_key(facts, rng)}", f", {_bpm(facts, rng)}")
+    )
+    return f"{article} {mood} {_style(facts, rng)} {kind}{ending}"
+
+
 def _only_instruments(facts: Facts, rng: Random) -> str:
     if not facts.lead:
         return _listed(_band(facts, rng, 3))
@@ -236,5 +276,5 @@ def _only_feel(facts: Facts, rng: Random) -> str:
 
 
 FULL = (_with_band, _with_melody, _with_tempo, _sentence, _tags, _instrument_first)
-FORMS = (*FULL, _with_key, _adjective, _bare, _only_instruments, _only_feel)
-WEIGHTS = (5, 5, 5, 3, 4, 4, 4, 4, 2, 2, 2)
+FORMS = (*FULL, _with_key, _adjective, _bare, _only_instruments, _only_feel, _placed, _request, _tune)
+WEIGHTS = (5, 5, 5, 3, 4, 4, 4, 4, 2, 2, 2, 4, 3, 3)

@@ -40,7 +40,7 @@ def _noisy(wave: Samples, rate: int, rng: Random) -> Samples:
 
 def _crushed(wave: Samples, rate: int, rng: Random) -> Samples:
     """Seven or eleven levels, each sample held for four to eight."""
-    hold, levels = rng.randint(4, 8), rng.choice((3, 5))
+    hold, levels = rng.randint(4, 8), np.float32(rng.choice((3, 5)))
     held = np.repeat(wave[::hold], hold)[: len(wave)]
     return np.round(held * levels) / levels
 
