@@ -16,6 +16,7 @@ __all__ = ["START", "write_midi"]
 TICKS = 960  # a beat
 DRUM_CHANNEL = 9
 START = RUN_UP + 0.25  # seconds of the MIDI file before the clip begins
+END = SECONDS + 0.15  # seconds of the clip at which all sound is cut off: nobody hears what follows
 RAMP = ((0.0, 45), (0.2, 60), (0.35, 80), (0.5, 105), (0.65, 127))  # a ducked beat: share, expression
 
 Event = tuple[float, int, str, dict[str, int]]  # seconds, order, mido's message and its fields
@@ -56,12 +57,13 @@ def _events(part: Played, clip: Clip) -> Iterator[Event]:
     """Notes and ducking; a key is released before it is struck again."""
     for note in part.notes:
         yield note.start, 1, "note_on", {"note": note.pitch, "velocity": note.velocity}
-        yield note.start + note.length, 0, "note_off", {"note": note.pitch}
+        yield min(note.start + note.length, END), 0, "note_off", {"note": note.pitch}
+    yield END, 2, "control_change", {"control": 120, "value": 0}
     if part.pump:
         beat = 60 / clip.facts.bpm
         first = clip.beats[0] - beat * math.ceil(RUN_UP / beat)
         for number in range(math.ceil((SECONDS + RUN_UP) / beat) + 1):
             for share, value in RAMP:
                 at = first + (number + share) * beat
-                if at >= -START:
+                if -START <= at < END:
                     yield at, 0, "control_change", {"control": 11, "value": value}
