@@ -109,9 +109,12 @@ def contest(contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int
 
 
 def modules(options: argparse.Namespace) -> None:
+    """Eager float32 against eager float32."""
+    layout = ours(options.folder).to(memory_format=torch.channels_last)
     contestants = {
         "Diffusers, eager float32": modules_of_theirs(theirs(options.folder), torch.float32),
         "ours, eager float32": modules_of_ours(ours(options.folder), torch.float32),
+        "ours, eager float32, channels-last": modules_of_ours(layout, torch.float32),
     }
     save("vs_diffusers_modules", contest(contestants, options.rounds), command=" ".join(sys.argv))
 
@@ -129,6 +132,7 @@ def compiled(options: argparse.Namespace) -> None:
         "Diffusers, eager float32": modules_of_theirs(theirs(options.folder), torch.float32),
         "ours, eager float32": modules_of_ours(ours(options.folder), torch.float32),
         "ours, compiled bfloat16": modules_of_ours(our_half, half),
+        "ours, compiled bfloat16, channels-last": modules_of_ours(layout, half),
         "Diffusers, compiled bfloat16": modules_of_theirs(their_half, half),
         "ours, eager bfloat16": modules_of_ours(ours(options.folder, half), half),
     }

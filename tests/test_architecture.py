@@ -52,6 +52,7 @@ SOLE_IMPORTER = {  # what lives at the edge, one file each
     "transformers": {"clap"},
     "huggingface_hub": {"checkpoint"},
     "soundfile": {"audio"},
+    "mido": {"training"},
     "tqdm": {"batch", "cli"},
     "diffusers": set(),
     **{name: set() for name in ("beat_this", "madmom", "librosa")},  # by importlib, when asked for
