@@ -42,12 +42,14 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def ours(folder: Path, dtype: torch.dtype = torch.float32) -> MusicLDMPipeline:
+    """Our pipeline with DPM-Solver++ (2M)."""
     pipe = MusicLDMPipeline.from_pretrained(folder, torch_dtype=dtype).to(DEVICE)
     pipe.scheduler = DPMSolver.from_config(pipe.scheduler)
     return pipe
 
 
 def theirs(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """Theirs with the same solver."""
     pipe = diffusers.MusicLDMPipeline.from_pretrained(folder, torch_dtype=dtype).to(DEVICE)
     pipe.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
@@ -69,6 +71,7 @@ def inputs(dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def modules_of_ours(pipe: MusicLDMPipeline, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
+    """The three networks at work on `inputs`."""
     given, t = inputs(dtype), torch.tensor(500, device=DEVICE)
     return {
         "U-Net guided step": lambda: pipe.unet(given["x"], t, given["cond"]),
@@ -78,6 +81,7 @@ def modules_of_ours(pipe: MusicLDMPipeline, dtype: torch.dtype) -> dict[str, Cal
 
 
 def modules_of_theirs(pipe: Any, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
+    """The same of theirs."""
     given, t = inputs(dtype), torch.tensor(500, device=DEVICE)
     scale = pipe.vae.config.scaling_factor
     return {
@@ -120,14 +124,15 @@ def modules(options: argparse.Namespace) -> None:
 
 
 def compiled(options: argparse.Namespace) -> None:
+    """Compiled bfloat16, ours and theirs, against eager float32."""
     half = torch.bfloat16
     their_half, our_half = theirs(options.folder, half), ours(options.folder, half).compile()
     their_half.unet.compile()
     their_half.vae.decoder.compile()
     their_half.vocoder.compile()
-    our_half.unet.compile(
-        fullgraph=True
-    )  # the guided step by itself; the pipeline compiles it with the solver
+    our_half.unet.compile(fullgraph=True)  # by itself; the pipeline compiles it with guidance and solver
+    layout = ours(options.folder, half).to(memory_format=torch.channels_last).compile()
+    layout.unet.compile(fullgraph=True)
     contestants = {
         "Diffusers, eager float32": modules_of_theirs(theirs(options.folder), torch.float32),
         "ours, eager float32": modules_of_ours(ours(options.folder), torch.float32),
@@ -165,6 +170,7 @@ def clips_of(folder: Path, steps: int) -> dict[str, Callable[..., Any]]:
 
 
 def pipeline(options: argparse.Namespace) -> None:
+    """Prompt to waveform: time, and how far latents and audio are from eager float32."""
     contestants = clips_of(options.folder, options.steps)
     timed = dict(list(contestants.items())[:4])  # the last is the approximation's oracle in float32
     times = in_turn(timed, options.rounds)
@@ -219,6 +225,7 @@ def memory(options: argparse.Namespace) -> None:
 
 
 def one(options: argparse.Namespace) -> None:
+    """One contestant of `memory`, in its own process."""
     if options.whose == "decode":
         pipe = ours(options.folder)
         loaded = peak_mb()
@@ -232,6 +239,7 @@ def one(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    """Run one of the four."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -14,7 +14,16 @@ from . import batch, beats, corpus, generate, inspect, manifest, mix, report
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (generate, batch, report, inspect, manifest, beats, mix, corpus)  # in the order of `musicldm --help`
+COMMANDS = (
+    generate,
+    batch,
+    report,
+    inspect,
+    manifest,
+    beats,
+    mix,
+    corpus,
+)  # in the order of `musicldm --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
