@@ -13,7 +13,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +94,8 @@ def spectral_distance(got: Tensor, expected: Tensor) -> float:
 
 def machine() -> dict[str, Any]:
     """What a figure depends on besides the code."""
-    packages = {}
-    for name in ("torch", "transformers", "diffusers", "musicldm"):
-        try:
-            packages[name] = version(name)
-        except ModuleNotFoundError:
-            continue
+    installed = {found.metadata["Name"]: found.version for found in distributions()}
+    names = ("torch", "transformers", "diffusers", "musicldm")
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -107,7 +103,7 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "system": platform.system(),
-        **packages,
+        **{name: installed[name] for name in names if name in installed},
     }
 
 

@@ -89,14 +89,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises CheckpointError if the file is broken, holds anything but tensors, or a value is not finite.
     """
     if path.suffix == ".safetensors":
-        read_shapes(path)  # refuses what the library below would let pass, such as a name given twice
+        header, start = _header(path)  # refuses what load_file would let pass, such as a name given twice
         try:
             tensors = load_file(path)
+            broken = _broken_values(path, header, start)
         except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise _broken(path, error) from error
+        if broken:
+            raise _damaged(broken, str(path))
     else:
         tensors = _pickled_tensors(path)
-    check_values(tensors, str(path))
+        check_values(tensors, str(path))
     return {name: t.float() if t.dtype == torch.float64 else t for name, t in tensors.items()}
 
 
@@ -110,6 +113,12 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
             name: torch.empty(t.shape, dtype=t.dtype, device="meta")
             for name, t in _pickled_tensors(path).items()
         }
+    header, _ = _header(path)
+    return {name: _described(path, name, entry) for name, entry in header.items()}
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The entries of a safetensors file, each checked, and the byte at which the values start."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -124,7 +133,27 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
         raise _broken(path, error) from error
     header = _parse(text, path)
     header.pop("__metadata__", None)
-    return {name: _described(path, name, entry) for name, entry in header.items()}
+    for name, entry in header.items():
+        _described(path, name, entry)
+    return header, 8 + length
+
+
+def _broken_values(path: Path, header: Mapping[str, Any], start: int) -> list[str]:
+    """Names of the tensors that are not finite. Read, not mapped: unused tensors never enter memory."""
+    broken, block = [], bytearray(READ_AT_ONCE)
+    with path.open("rb", buffering=0) as file:
+        for name, entry in header.items():
+            (begin, end), dtype = entry["data_offsets"], _DTYPES[entry["dtype"]]
+            file.seek(start + begin)
+            while dtype.is_floating_point and begin < end:
+                got = file.readinto(memoryview(block)[: min(READ_AT_ONCE, end - begin)])
+                if not got or got % dtype.itemsize:
+                    raise OSError(f"the values end {end - begin} bytes early")
+                if not _finite(torch.frombuffer(block, dtype=dtype, count=got // dtype.itemsize)):
+                    broken.append(name)
+                    break
+                begin += got
+    return broken
 
 
 def _described(path: Path, name: str, entry: Any) -> Tensor:
@@ -188,10 +217,14 @@ def check_values(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raises CheckpointError if a value is NaN or infinite, naming `where` and the tensors."""
     broken = [name for name, tensor in tensors.items() if not _finite(tensor)]
     if broken:
-        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        raise CheckpointError(
-            f"{where}: NaN or infinity in {', '.join(broken[:5])}{more}; these weights are damaged"
-        )
+        raise _damaged(broken, where)
+
+
+def _damaged(broken: list[str], where: str) -> CheckpointError:
+    more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+    return CheckpointError(
+        f"{where}: NaN or infinity in {', '.join(broken[:5])}{more}; these weights are damaged"
+    )
 
 
 def _finite(tensor: Tensor) -> bool:
