@@ -5,14 +5,33 @@ from __future__ import annotations
 import io
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "check_finite", "encode", "read", "resample", "to_int16", "warn_if_silent", "write"]
+__all__ = [
+    "FORMATS",
+    "SILENCE",
+    "Header",
+    "NonFiniteError",
+    "blocks",
+    "check_finite",
+    "encode",
+    "header",
+    "read",
+    "resample",
+    "resample_blocks",
+    "to_int16",
+    "warn_if_silent",
+    "write",
+]
 
 log = logging.getLogger(__name__)
 
@@ -70,19 +89,64 @@ def to_int16(wave: Samples) -> NDArray[np.int16]:
     return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Samples, int]:
+class NonFiniteError(ValueError):
+    """Samples that are NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a sound file says of itself: samples per channel, rate in Hz; format as libsndfile names it."""
+
+    samples: int
+    rate: int
+    channels: int
+    format: str
+
+    @property
+    def seconds(self) -> float:
+        """Length."""
+        return self.samples / self.rate
+
+
+def header(path: str | os.PathLike[str]) -> Header:
+    """Read the header alone. Raises ValueError naming the file if it is no audio."""
+    with _opened(path) as file:
+        return Header(file.frames, file.samplerate, file.channels, file.format)
+
+
+def read(path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> tuple[Samples, int]:
     """A file that libsndfile can read -> (s,) mono float32, channels averaged; and its rate in Hz.
 
+    start, stop: samples of the file, as in a slice; only these are decoded, and past the end there are none.
     Raises ValueError naming the file if it is no audio, empty, or holds non-finite samples.
     """
-    try:
-        data, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise ValueError(f"{os.fspath(path)}: not an audio file that can be read ({error})") from error
-    if not len(data):
+    with _opened(path) as file:
+        if start:
+            file.seek(min(start, file.frames))
+        count = -1 if stop is None else max(0, stop - start)
+        data = file.read(count, dtype="float32", always_2d=True)
+        rate = int(file.samplerate)
+    if not len(data) and not start and stop != 0:
         raise ValueError(f"{os.fspath(path)}: holds no samples")
     check_finite(data, os.fspath(path))
-    return data.mean(axis=1), int(rate)
+    return data.mean(axis=1), rate
+
+
+def blocks(path: str | os.PathLike[str], size: int = BLOCK) -> Iterator[Samples]:
+    """The whole file as `read` gives it, in pieces of up to `size` samples: its length costs no memory."""
+    with _opened(path) as file:
+        while len(data := file.read(size, dtype="float32", always_2d=True)):
+            check_finite(data, os.fspath(path))
+            yield data.mean(axis=1)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise ValueError(f"{os.fspath(path)}: not an audio file that can be read ({error})") from error
 
 
 def resample(wave: Samples, rate: int, to_rate: int) -> Samples:
@@ -90,10 +154,21 @@ def resample(wave: Samples, rate: int, to_rate: int) -> Samples:
     return np.moveaxis(soxr.resample(np.moveaxis(wave, -1, 0), rate, to_rate, quality="HQ"), 0, -1)
 
 
+def resample_blocks(pieces: Iterator[Samples], rate: int, to_rate: int) -> Iterator[Samples]:
+    """Mono pieces at `rate` Hz -> the pieces of what `resample` makes of the whole."""
+    if rate == to_rate:
+        yield from pieces
+        return
+    stream = soxr.ResampleStream(rate, to_rate, 1, dtype="float32", quality="HQ")
+    for piece in pieces:
+        yield stream.resample_chunk(piece)
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
 def check_finite(wave: Samples, what: str) -> None:
-    """Raises ValueError if a sample is NaN or infinite: never turned into silence."""
+    """Raises NonFiniteError, a ValueError, if a sample is NaN or infinite: never turned into silence."""
     if not np.isfinite(wave).all():
-        raise ValueError(
+        raise NonFiniteError(
             f"{what}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite; in half "
             "precision the networks can overflow: use float32 or bfloat16"
         )

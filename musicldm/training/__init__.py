@@ -1,0 +1,3 @@
+"""Training: from a folder of music to a checkpoint that the pipeline loads."""
+
+__all__: list[str] = []

@@ -1,0 +1,134 @@
+"""From a folder of sound files to tracks: captions from files beside them, or from their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .annotations import read_annotation
+from .manifest import Track
+from .seeds import generator
+
+__all__ = ["READABLE", "Found", "tracks_from_folder"]
+
+READABLE = frozenset(
+    [
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+        ".rf64",
+    ]
+)
+UNREADABLE = frozenset([".m4a", ".mp4", ".aac", ".wma", ".wv", ".ape", ".mka", ".webm"])  # sound all the same
+CAPTION_KEYS = ("caption", "captions", "text", "description", "prompt")
+
+
+@dataclass(frozen=True)
+class Found:
+    """tracks, by path; named: how many have only their file's name for a caption; left: sound files of
+    formats
+    that libsndfile does not read."""
+
+    tracks: list[Track]
+    named: int
+    left: list[Path]
+
+
+def tracks_from_folder(folder: str | os.PathLike[str], validation: float = 0.0, seed: int = 0) -> Found:
+    """Every sound file under a folder, hidden ones left out.
+
+    Captions of song.wav: the lines of song.txt; or what song.json has under caption, captions, text,
+    description or prompt; or else its name, with dashes and underscores for blanks and without a track
+    number. Beats: song.beats, where there is one. validation: about this share, drawn by each file's path, is
+    of the split "validation": a file stays where it is when others come.
+
+    Raises ValueError naming a file beside a sound file that cannot be used, or if there is no sound.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder")
+    tracks, problems, left, named = [], [], [], 0
+    for path in _files(folder):
+        suffix = path.suffix.lower()
+        if suffix in UNREADABLE:
+            left.append(path)
+        if suffix not in READABLE:
+            continue
+        try:
+            captions = _sidecar(path)
+            beside = path.with_suffix(".beats")
+            found = read_annotation(beside) if beside.is_file() else None
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        named += not captions
+        name = path.relative_to(folder).as_posix()
+        tracks.append(
+            Track(
+                path=path,
+                captions=captions or (_from_name(path.stem),),
+                beats=found.beats if found else None,
+                downbeats=found.downbeats if found else None,
+                split="validation" if _share(name, seed) < validation else "train",
+            )
+        )
+    if problems:
+        raise ValueError(
+            f"{folder}: {len(problems)} files beside sound files cannot be used\n  "
+            + "\n  ".join(problems[:10])
+        )
+    if not tracks:
+        others = f"; {len(left)} are in formats that are not read (convert them to .flac)" if left else ""
+        raise ValueError(f"{folder}: no sound files in it{others}; expected {', '.join(sorted(READABLE))}")
+    return Found(tracks, named, left)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(where, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _sidecar(path: Path) -> tuple[str, ...]:
+    text, record = path.with_suffix(".txt"), path.with_suffix(".json")
+    try:
+        if text.is_file():
+            return tuple(
+                line.strip() for line in text.read_text(encoding="utf-8-sig").splitlines() if line.strip()
+            )
+        if not record.is_file():
+            return ()
+        value = json.loads(record.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{text if text.is_file() else record}: not a caption in UTF-8 ({error})") from None
+    found = [value[key] for key in CAPTION_KEYS if key in value] if isinstance(value, dict) else []
+    listed = found[0] if found and isinstance(found[0], list) else found[:1]
+    if not listed or not all(isinstance(caption, str) and caption.strip() for caption in listed):
+        raise ValueError(f"{record}: has no text under any of {', '.join(CAPTION_KEYS)}")
+    return tuple(caption.strip() for caption in listed)
+
+
+def _from_name(stem: str) -> str:
+    words = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", " ", stem).strip()
+    return re.sub(r"^\d{1,3}[\s.)-]+(?=\S)", "", words) or stem
+
+
+def _share(name: str, seed: int) -> float:
+    return float(generator(seed, f"split {name!r}", 0, 0).random())

@@ -1,0 +1,98 @@
+"""A toy stage and its data: two networks that take turns, small enough for a step in a millisecond."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from musicldm.training.config import Evaluate, Loop, Previews, RunConfig, Save
+from musicldm.training.stage import Batch, Draws, Loss, Preview, Stage, Turn, warmup
+
+
+class ToyData:
+    """Vectors that follow from (epoch, index); `spoil` may change an item or raise."""
+
+    def __init__(self, n: int = 8, spoil: Callable[[int, int, dict[str, Any]], None] | None = None) -> None:
+        self.n, self.spoil = n, spoil
+
+    def __len__(self) -> int:
+        return self.n
+
+    def item(self, epoch: int, index: int) -> Mapping[str, Any]:
+        x = torch.randn(6, generator=torch.Generator().manual_seed(1000 * epoch + index))
+        item = {"x": x, "file": f"clip{index}.wav"}
+        if self.spoil:
+            self.spoil(epoch, index, item)
+        return item
+
+
+class ToyStage(Stage):
+    """A generator that has to copy its input, noise added, and a judge of its copies; dropout in both."""
+
+    def __init__(self, seed: int = 0) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            made = {
+                name: nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, out))
+                for name, out in (("generator", 6), ("judge", 1))
+            }
+        self.networks = nn.ModuleDict(made)
+        self.averaged = ("generator",)
+        self.scale = 1.0
+        self.seen: list[Sequence[str]] = []
+        self.turns = (
+            Turn("judge", torch.optim.Adam(made["judge"].parameters(), lr=1e-2), self.judge_loss, starts=2),
+            Turn(
+                "generate",
+                torch.optim.Adam(made["generator"].parameters(), lr=1e-2),
+                self.generator_loss,
+                warmup(3),
+            ),
+        )
+
+    def prepare(self, share: Sequence[tuple[Batch, Draws]]) -> None:
+        self.scale = float(torch.cat([batch["x"] for batch, _ in share]).std())
+
+    def fake(self, batch: Batch, draws: Draws) -> Tensor:
+        return self.networks["generator"](batch["x"] + 0.1 * draws.normal(6))
+
+    def judge_loss(self, batch: Batch, step: int, draws: Draws) -> Loss:
+        fake = self.fake(batch, draws)
+        assert not fake.requires_grad
+        real, made = self.networks["judge"](batch["x"]), self.networks["judge"](fake)
+        return Loss((1 - real).relu().mean() + (1 + made).relu().mean())
+
+    def generator_loss(self, batch: Batch, step: int, draws: Draws) -> Loss:
+        self.seen.append(batch.files)
+        fake = self.fake(batch, draws)
+        copy = (fake - batch["x"]).square().mean()
+        return Loss(copy - 0.01 * self.networks["judge"](fake).mean(), {"copy": copy})
+
+    def evaluate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        return {"loss": (self.fake(batch, draws) - batch["x"]).square().mean()}
+
+    def previews(self, batch: Batch) -> list[Preview]:
+        return [
+            Preview(name, np.zeros((8, 4), np.float32), np.full(160, 0.1, np.float32), 16000)
+            for name in batch.files
+        ]
+
+    def save(self, folder: Path) -> None:
+        torch.save(self.networks["generator"].state_dict(), folder / "generator.pt")
+
+    def facts(self) -> dict[str, float]:
+        return {"scale": self.scale}
+
+    def restore(self, facts: Mapping[str, float]) -> None:
+        self.scale = facts["scale"]
+
+
+def toy_config(output: Path, *, steps: int = 8, **changes: Any) -> RunConfig:
+    loop = {"batch_size": 4, "log_every": 1, **changes.pop("loop", {})}
+    tables = {"save": Save(every=3, keep=2), "evaluate": Evaluate(), "preview": Previews(), **changes}
+    return RunConfig(output=str(output), loop=Loop(steps=steps, **loop), **tables)
