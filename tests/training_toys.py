@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor, nn
 
-from musicldm.training.config import Evaluate, Loop, Previews, RunConfig, Save
+from musicldm.training.settings import Data, Evaluate, Loop, Previews, RunConfig, Save
 from musicldm.training.stage import Batch, Draws, Loss, Preview, Stage, Turn, warmup
 
 
@@ -95,4 +97,22 @@ class ToyStage(Stage):
 def toy_config(output: Path, *, steps: int = 8, **changes: Any) -> RunConfig:
     loop = {"batch_size": 4, "log_every": 1, **changes.pop("loop", {})}
     tables = {"save": Save(every=3, keep=2), "evaluate": Evaluate(), "preview": Previews(), **changes}
-    return RunConfig(output=str(output), loop=Loop(steps=steps, **loop), **tables)
+    return RunConfig(output=str(output), data=Data(manifest="toys"), loop=Loop(steps=steps, **loop), **tables)
+
+
+def write_clips(folder: Path, n: int = 8, seconds: float = 1.0, rate: int = 16000) -> Path:
+    """n short tones with beats, each unlike the others, and a manifest of them; two more are held out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    time = np.arange(round(seconds * rate)) / rate
+    for k in range(n + 2):
+        tone = np.sin(2 * np.pi * 110 * 2 ** (k / 6) * time) * (0.2 + 0.8 * ((time * (2 + k)) % 1 < 0.5))
+        soundfile.write(folder / f"clip{k}.wav", (0.5 * tone).astype(np.float32), rate)
+        beats = [round(0.05 * b, 3) for b in range(int(seconds / 0.05))]
+        rows.append({
+            "path": f"clip{k}.wav", "caption": f"tone number {k}", "beats": beats, "downbeats": beats[::4],
+            "split": "train" if k < n else "test",
+        })  # fmt: skip
+    manifest = folder / "clips.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return manifest

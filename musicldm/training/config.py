@@ -2,7 +2,6 @@
 
 Unknown keys, missing keys and values of the wrong kind are reported together, by name, before any work.
 """
-# ruff: noqa: RUF009  (`key` makes a dataclass field; nothing it returns is shared)
 
 from __future__ import annotations
 
@@ -10,17 +9,12 @@ import json
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 __all__ = [
     "ConfigError",
-    "Evaluate",
-    "Loop",
-    "Previews",
-    "RunConfig",
-    "Save",
     "as_toml",
     "differences",
     "key",
@@ -41,60 +35,6 @@ def key(help: str, default: Any = MISSING) -> Any:  # noqa: A002 (argparse's wor
     if default is MISSING:
         return field(metadata={"help": help})
     return field(default=default, metadata={"help": help})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loop:
-    """How long, how much at once, in which precision."""
-
-    steps: int = key("optimiser steps of the whole run, the steps before --resume included")
-    batch_size: int = key("clips of one optimiser step, over all processes and micro-batches", 24)
-    micro_batch: int = key("clips that a process computes at once; 0: its whole share of a step", 0)
-    workers: int = key("processes that read and cut clips; 0: the training process itself", 0)
-    precision: Literal["float32", "bfloat16"] = key("of the forward and backward pass; weights are float32",
-                                                    "float32")  # fmt: skip
-    clip_norm: float = key("gradients are scaled down to this norm; inf: never", float("inf"))
-    ema: float = key("decay of the moving average of the weights; 0: none", 0.9999)
-    log_every: int = key("steps between lines of log.jsonl", 10)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Save:
-    """Checkpoints, and the model that is written when the run ends or is stopped."""
-
-    every: int = key("steps between checkpoints", 1000)
-    keep: int = key("of the last checkpoints, how many stay; the best stays besides", 3)
-    model: Literal["last", "best"] = key("weights that the model is written with; best: on held-out clips",
-                                         "last")  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """The loss on clips that are not trained on."""
-
-    every: int = key("steps between evaluations; 0: never", 0)
-    clips: int = key("held-out clips that are looked at; 0: all", 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Previews:
-    """Clips and mel pictures that the run makes of its own progress."""
-
-    every: int = key("steps between previews; 0: never", 0)
-    clips: int = key("held-out clips (or prompts) that are shown", 2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """What every stage has; a stage's own config adds its own tables."""
-
-    output: str = key("folder of the run: checkpoints, log, previews, and in the end the model")
-    seed: int = key("names all randomness of the run", 0)
-    device: str = key("auto (a GPU for each process, if there are any), cpu, cuda, cuda:1, ...", "auto")
-    loop: Loop = key("the loop")
-    save: Save = key("checkpoints", Save())
-    evaluate: Evaluate = key("evaluation", Evaluate())
-    preview: Previews = key("previews", Previews())
 
 
 def read_toml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -23,12 +23,12 @@ from musicldm.batch.run import Stop
 
 from . import feed
 from .checkpoints import Checkpoints
-from .config import RunConfig
 from .distributed import Group
 from .ema import MovingAverage
 from .log import RunLog, memory_mb
 from .order import Order, Place
 from .preview import write_previews
+from .settings import RunConfig
 from .stage import Batch, Draws, Loss, Stage, Turn, collate, seed_of
 
 __all__ = ["NonFiniteLossError", "Outcome", "Trainer"]
@@ -111,13 +111,19 @@ class Trainer:
             self._write_model()
         return Outcome(step, stopped, self.checkpoints.path(step))
 
+    def refuse_if_begun(self) -> None:
+        """Raises ValueError if the output folder holds a run already."""
+        entries = self.checkpoints.entries()
+        if entries:
+            raise ValueError(
+                f"{self.output} holds a run at step {entries[-1].step}: go on with --resume, or give another "
+                "output folder"
+            )
+
     def _start(self, resume: bool) -> int:
         """The step to go on at, with its state put back; 0 for a new run."""
-        if self.checkpoints.entries() and not resume:
-            raise ValueError(
-                f"{self.output} holds a run at step {self.checkpoints.entries()[-1].step}: go on with "
-                "--resume, or give another output folder"
-            )
+        if not resume:
+            self.refuse_if_begun()
         found = self.checkpoints.newest() if resume else None
         steps = set(self.group.gather_objects(found[0].step if found else 0))
         if len(steps) > 1:

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
-
-from .stage import seed_of
+from .seeds import permutation
 
 __all__ = ["Order", "Place"]
 
@@ -58,9 +56,7 @@ class Order:
 
     def _place(self, number: int, position: int) -> Place:
         epoch, place = divmod(number, self.n)
-        return Place(epoch, _permutation(self.n, seed_of(self.seed, "order", epoch))[place], position)
+        return Place(epoch, _permutation(self.seed, epoch, self.n)[place], position)
 
 
-@lru_cache(maxsize=4)  # a batch touches two passes at most, unless it is larger than the data
-def _permutation(n: int, seed: int) -> list[int]:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+_permutation = lru_cache(maxsize=4)(permutation)  # a batch touches two passes, unless it exceeds the data
