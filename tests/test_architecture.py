@@ -35,6 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "checkpoint",
         "clap",
         "inputs",
+        "lora",
+        "lora_file",
         "pipeline",
         "presets",
         "sampling",

@@ -22,7 +22,7 @@ from .tokenizer import train_tokenizer
 
 __all__ = ["CLAP_SMALL", "FRONT_END", "FRONT_END_SMALL", "read_clap", "start_clap"]
 
-# Trains on one core: 4.4 million parameters with a vocabulary of 4,096. The audio tower sees a picture of
+# Trains on one core: 4.6 million parameters with a vocabulary of 4,096. The audio tower sees a picture of
 # 128 x 128, for which 10 s may have 256 frames at most: hence the other hop.
 CLAP_SMALL: dict[str, Any] = {
     "text_config": {

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from musicldm.mel import MUSICLDM_16K, log_mel
 from musicldm.pipeline import MusicLDMPipeline
 from musicldm.unet import ResBlock, Transformer, UNet
 
+from .adapter import AdapterStage, LoRASettings
 from .conditions import Condition, conditions, with_nulls
 from .config import ConfigError, key
 from .data import ClipSource, sources
@@ -65,6 +67,7 @@ class Config(RunConfig):
 
     parts: Parts = key("networks")
     ldm: LDMSettings = key("the stage", LDMSettings())
+    lora: LoRASettings = key("an adapter in place of the U-Net's weights", LoRASettings())
 
 
 class LDMStage(Stage):
@@ -104,12 +107,7 @@ class LDMStage(Stage):
         self.null = pipe.clap.embed_text([""])[0]
         self.networks = nn.ModuleDict({"unet": self.unet})
         self.averaged = ("unet",)
-        adam = AdamW(
-            self.unet.parameters(),
-            lr=settings.lr,
-            betas=(settings.betas[0], settings.betas[1]),
-            weight_decay=settings.weight_decay,
-        )
+        adam = _adamw(settings, self.unet.parameters())
         self.turns = (Turn("denoise", adam, self.loss, warmup(settings.warmup)),)
 
     def prepare(self, share: Sequence[tuple[Batch, Draws]]) -> None:
@@ -187,7 +185,7 @@ def zero_outputs(unet: UNet) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def build(config: Config, group: Group) -> tuple[LDMStage, ClipSource, ClipSource | None]:
+def build(config: Config, group: Group) -> tuple[Stage, ClipSource, ClipSource | None]:
     """The stage and its clips. Raises ValueError for what cannot be honoured."""
     parts, mixup = config.parts, config.mixup
     if mixup.strategy != "none" and config.ldm.condition != "audio":
@@ -214,4 +212,22 @@ def build(config: Config, group: Group) -> tuple[LDMStage, ClipSource, ClipSourc
         else ClipLatents(pipe.vae)
     )
     train, held_out = sources(config, pipe.vae.config.factor)
-    return LDMStage(pipe, target, config.ldm, group, scratch=unet.scratch), train, held_out
+    stage = LDMStage(pipe, target, config.ldm, group, scratch=unet.scratch)
+    return (_adapted(stage, config) if config.lora.rank else stage), train, held_out
+
+
+def _adamw(settings: LDMSettings, parameters: Iterable[nn.Parameter]) -> AdamW:
+    betas = (settings.betas[0], settings.betas[1])
+    return AdamW(parameters, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay)
+
+
+def _adapted(stage: LDMStage, config: Config) -> AdapterStage:
+    """The same, with a LoRA adapter trained in place of the U-Net. Raises ConfigError without a base."""
+    if stage.scratch:
+        raise ConfigError(
+            f"lora.rank {config.lora.rank}: an adapter needs a trained U-Net to adapt; name one by "
+            "parts.init or parts.unet"
+        )
+    base = str(config.parts.unet or config.parts.init)
+    optimizer = partial(_adamw, config.ldm)
+    return AdapterStage(stage, stage.unet, config.lora, optimizer, base_model=base, seed=config.seed)
