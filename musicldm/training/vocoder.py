@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from torch.optim import AdamW
 
 from musicldm.checkpoint import save_network
@@ -165,11 +164,14 @@ def normed(vocoder: HiFiGAN) -> HiFiGAN:
 
 def fold(vocoder: HiFiGAN) -> HiFiGAN:
     """A copy without weight norm, of the same weights bit for bit."""
-    copy = deepcopy(vocoder)
-    for module in list(copy.modules()):
-        if is_parametrized(module, "weight"):
-            remove_parametrizations(module, "weight")
-    return copy
+    with torch.device("meta"):
+        plain = HiFiGAN(vocoder.config)
+    weights = {}
+    for name in plain.state_dict():
+        owner, _, kind = name.rpartition(".")
+        weights[name] = getattr(vocoder.get_submodule(owner), kind).detach().clone()
+    plain.load_state_dict(weights, assign=True)
+    return plain.eval()
 
 
 def build(config: Config, group: Group) -> tuple[VocoderStage, ClipSource, ClipSource | None]:
