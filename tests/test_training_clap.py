@@ -164,7 +164,7 @@ def test_the_first_batch_s_statistics_are_kept():
 
 def test_eight_pairs_are_learnt_and_the_folder_is_a_checkpoint_s(tmp_path):
     stage = make()
-    train(stage, config(tmp_path, 40, batch=8, every=100), DATA)
+    train(stage, config(tmp_path, 70, batch=8, every=100), DATA)
     loss = losses(tmp_path, "contrast/loss")
     assert loss[0] == pytest.approx(math.log(8), abs=0.5)  # it knew nothing
     assert loss[-1] < loss[0] / 4

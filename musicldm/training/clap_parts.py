@@ -79,8 +79,8 @@ def start_clap(
         check_front_end(settings, "", 64, "parts.feature_extractor")
         if type(settings.get("max_length_s", 10)) is not int:
             raise ConfigError(
-                f"parts.feature_extractor.max_length_s: got {settings['max_length_s']!r}, expected whole seconds "
-                "(transformers cannot read others back)"
+                f"parts.feature_extractor.max_length_s: got {settings['max_length_s']!r}, expected whole "
+                "seconds (transformers cannot read others back)"
             )
         extractor = new_feature_extractor(settings)
     config["text_config"]["vocab_size"] = len(tokenizer)
