@@ -12,6 +12,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
+from musicldm.training.log import read_log
 from musicldm.training.settings import Data, Evaluate, Loop, Previews, RunConfig, Save
 from musicldm.training.stage import Batch, Draws, Loss, Preview, Stage, Turn, warmup
 
@@ -116,3 +117,17 @@ def write_clips(folder: Path, n: int = 8, seconds: float = 1.0, rate: int = 1600
     manifest = folder / "clips.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return manifest
+
+
+def weights(stage: Stage) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in stage.networks.state_dict().items()}
+
+
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """A run's log without what the machine adds to it."""
+    measured = ("seconds", "memory_mb")
+    return [{k: v for k, v in line.items() if k not in measured} for line in read_log(folder / "log.jsonl")]

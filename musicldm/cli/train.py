@@ -18,8 +18,8 @@ def add(commands: Any) -> None:
         "train",
         help="train or fine-tune a network",
         description="Train or fine-tune one of the four networks as a TOML file says. Ctrl-C or SIGTERM "
-        "saves and ends; --resume goes on. With torchrun --nproc-per-node N -m musicldm train ..., N processes "
-        "share each step. Example configs: musicldm/training/configs.",
+        "saves and ends; --resume goes on. With torchrun --nproc-per-node N -m musicldm train ..., N "
+        "processes share each step. Example configs: musicldm/training/configs.",
     )
     train.set_defaults(run=run)
     train.add_argument("stage", choices=("vae", "vocoder", "clap", "ldm"), metavar="STAGE",

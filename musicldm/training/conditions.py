@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from musicldm.clap import CLAP
 
+from .cache import network_digest
+from .remembered import NOTHING, Remembered, Store
 from .stage import Draws
+from .targets import Target
 
-__all__ = ["Condition", "conditions", "with_nulls"]
+__all__ = ["Condition", "Conditions", "with_nulls"]
 
-Condition = Callable[[Tensor, Sequence[str], Draws], Tensor]  # wave (b, s), captions, draws -> (b, d)
+Condition = Callable[[Target, Sequence[str], Draws], Tensor]  # what is heard, captions, draws -> (b, d)
 
 
-def conditions(clap: CLAP, rate: int, text_share: float) -> dict[str, Condition]:
-    """The ways to condition, by name: "audio", as the authors trained; "text"; "mix", by chance per item.
+class Conditions:
+    """The ways to condition: `audio`, as the authors trained; `text`; `mix`, by chance for each item.
 
-    rate: of the waves, in Hz. text_share: of items that are told their caption, in a mix.
+    rate: of the waves, in Hz. text_share: of items that are told their caption, in a mix. store: keeps
+    embeddings of clips that come again.
     """
-    return {
-        "audio": partial(_heard, clap, rate),
-        "text": partial(_read, clap),
-        "mix": partial(_either, clap, rate, text_share),
-    }
 
+    def __init__(self, clap: CLAP, rate: int, text_share: float, store: Store = NOTHING) -> None:
+        self.clap, self.rate, self.text_share = clap, rate, text_share
+        digest = "" if store is NOTHING else network_digest(clap.model)
+        self._remembered = Remembered(store, {"what": "clap audio", "network": digest, "rate": rate})
 
-def _heard(clap: CLAP, rate: int, wave: Tensor, captions: Sequence[str], draws: Draws) -> Tensor:
-    return clap.embed_audio(wave, rate)
+    def audio(self, target: Target, captions: Sequence[str], draws: Draws) -> Tensor:
+        """-> (b, d) CLAP's embeddings of the waves."""
+        wave = target.wave
+        return self._remembered(
+            target.keys, lambda places: self.clap.embed_audio(wave[places], self.rate), wave.device
+        )
 
+    def text(self, target: Target, captions: Sequence[str], draws: Draws) -> Tensor:
+        """-> (b, d) CLAP's embeddings of the captions."""
+        return self.clap.embed_text(captions)
 
-def _read(clap: CLAP, wave: Tensor, captions: Sequence[str], draws: Draws) -> Tensor:
-    return clap.embed_text(captions)
-
-
-def _either(
-    clap: CLAP, rate: int, text_share: float, wave: Tensor, captions: Sequence[str], draws: Draws
-) -> Tensor:
-    heard, read = clap.embed_audio(wave, rate), clap.embed_text(captions)
-    told = (draws.uniform() < text_share).to(heard.device)
-    return torch.where(told[:, None], read, heard)
+    def mix(self, target: Target, captions: Sequence[str], draws: Draws) -> Tensor:
+        """-> (b, d) either."""
+        heard, read = self.audio(target, captions, draws), self.text(target, captions, draws)
+        told = (draws.uniform() < self.text_share).to(heard.device)
+        return torch.where(told[:, None], read, heard)
 
 
 def with_nulls(cond: Tensor, null: Tensor, share: float, draws: Draws) -> Tensor:

@@ -94,7 +94,9 @@ def _made(kind: type[T], table: Mapping[str, Any], prefix: str, problems: list[s
     for name, column in known.items():
         if name in table:
             values[name] = _value(hints[name], table[name], f"{prefix}{name}", problems)
-        elif column.default is MISSING and column.default_factory is MISSING:
+        elif column.default is MISSING and is_dataclass(hints[name]):
+            values[name] = _value(hints[name], {}, f"{prefix}{name}", problems)  # names the keys it needs
+        elif column.default is MISSING:
             problems.append(f"missing key {prefix}{name}: {column.metadata['help']}")
     if problems:
         return None

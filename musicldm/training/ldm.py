@@ -20,12 +20,14 @@ from musicldm.pipeline import MusicLDMPipeline
 from musicldm.unet import ResBlock, Transformer, UNet
 
 from .adapter import AdapterStage, LoRASettings
-from .conditions import Condition, conditions, with_nulls
+from .cache import Cache
+from .conditions import Condition, Conditions, with_nulls
 from .config import ConfigError, key
 from .data import ClipSource, sources
 from .distributed import Group
 from .parts import clap_part, network_part, scheduler_part
-from .settings import RunConfig
+from .remembered import NOTHING, Store
+from .settings import Data, RunConfig
 from .stage import Batch, Draws, Loss, Preview, Stage, Turn, warmup
 from .targets import ClipLatents, MixedLatents, latent_scale, scaled
 
@@ -74,6 +76,7 @@ class LDMStage(Stage):
     """Noise prediction on latents, given a CLAP embedding.
 
     pipe: the seven parts, of which the U-Net is trained. target: what is denoised and heard (`targets.py`).
+    store: keeps CLAP's embeddings of clips that come again.
     scratch: the U-Net has no training behind it, so that the latent scale is measured on the first batch.
 
     Source: Ho et al. 2020 (arXiv 2006.11239), equation 14; RetroCirce/MusicLDM c8100b5, musicldm.py. Differs:
@@ -89,6 +92,7 @@ class LDMStage(Stage):
         group: Group,
         *,
         scratch: bool,
+        store: Store = NOTHING,
     ) -> None:
         self.pipe = pipe.to(group.device)
         for frozen in (pipe.vae, pipe.vocoder, pipe.text_encoder):
@@ -102,8 +106,9 @@ class LDMStage(Stage):
             "sample": lambda latents, noise, timesteps: latents,
         }
         self.aim = aims[pipe.scheduler.prediction_type]
-        known = conditions(pipe.clap, MUSICLDM_16K.sampling_rate, settings.text_share)
-        self.condition: Condition = known[settings.condition]
+        known = Conditions(pipe.clap, MUSICLDM_16K.sampling_rate, settings.text_share, store)
+        ways: dict[str, Condition] = {"audio": known.audio, "text": known.text, "mix": known.mix}
+        self.condition = ways[settings.condition]
         self.null = pipe.clap.embed_text([""])[0]
         self.networks = nn.ModuleDict({"unet": self.unet})
         self.averaged = ("unet",)
@@ -117,15 +122,16 @@ class LDMStage(Stage):
 
     def loss(self, batch: Batch, step: int, draws: Draws) -> Loss:
         """Of a clip at a timestep of its own."""
-        latents, wave = self.target(batch, draws)
-        cond = self.condition(wave, batch["caption"], draws)
+        target = self.target(batch, draws)
+        cond = self.condition(target, batch["caption"], draws)
         cond = with_nulls(cond, self.null, self.settings.null_share, draws)
-        return Loss(self._error(latents, cond, draws))
+        return Loss(self._error(target.latents, cond, draws))
 
     def evaluate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """The loss without null conditions."""
-        latents, wave = self.target(batch, draws)
-        return {"loss": self._error(latents, self.condition(wave, batch["caption"], draws), draws)}
+        target = self.target(batch, draws)
+        cond = self.condition(target, batch["caption"], draws)
+        return {"loss": self._error(target.latents, cond, draws)}
 
     def _error(self, latents: Tensor, cond: Tensor, draws: Draws) -> Tensor:
         timesteps = draws.integers(self.schedule.num_train_timesteps).to(latents.device)
@@ -206,13 +212,14 @@ def build(config: Config, group: Group) -> tuple[Stage, ClipSource, ClipSource |
         scheduler=scheduler_part(parts.scheduler or parts.init),
         vocoder=network_part("vocoder", parts.vocoder or parts.init, config.seed).network,
     )
+    store = _store(config.data)
     target = (
-        MixedLatents(pipe.vae, pipe.vocoder, mixup.padding)
+        MixedLatents(pipe.vae, pipe.vocoder, mixup.padding, store)
         if mixup.strategy == "blm"
-        else ClipLatents(pipe.vae)
+        else ClipLatents(pipe.vae, store)
     )
     train, held_out = sources(config, pipe.vae.config.factor)
-    stage = LDMStage(pipe, target, config.ldm, group, scratch=unet.scratch)
+    stage = LDMStage(pipe, target, config.ldm, group, scratch=unet.scratch, store=store)
     return (_adapted(stage, config) if config.lora.rank else stage), train, held_out
 
 
@@ -231,3 +238,8 @@ def _adapted(stage: LDMStage, config: Config) -> AdapterStage:
     base = str(config.parts.unet or config.parts.init)
     optimizer = partial(_adamw, config.ldm)
     return AdapterStage(stage, stage.unet, config.lora, optimizer, base_model=base, seed=config.seed)
+
+
+def _store(data: Data) -> Store:
+    """Only clips that come again are worth keeping: random crops do not, unless `repeat_after` says so."""
+    return Cache(Path(data.cache) / "clips") if data.cache and data.repeat_after else NOTHING

@@ -7,10 +7,9 @@ average, the optimisers' states and a step, and a resumed run continues bit for 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,20 +25,15 @@ from .checkpoints import Checkpoints
 from .distributed import Group
 from .ema import MovingAverage
 from .log import RunLog, memory_mb
-from .order import Order, Place
+from .order import Order
 from .preview import write_previews
 from .settings import RunConfig
-from .stage import Batch, Draws, Loss, Stage, Turn, collate, seed_of
+from .stage import Stage, collate
+from .turns import Share, TurnTaker
 
-__all__ = ["NonFiniteLossError", "Outcome", "Trainer"]
+__all__ = ["Outcome", "Trainer"]
 
 log = logging.getLogger(__name__)
-
-Share = Sequence[feed.MicroBatch]  # of a step: what one process computes
-
-
-class NonFiniteLossError(FloatingPointError):
-    """A loss or a gradient is NaN or infinite; no optimiser has seen it."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +72,7 @@ class Trainer:
         group.copy_from_first(stage.networks)
         averaged = nn.ModuleDict({name: stage.networks[name] for name in stage.averaged})
         self.average = MovingAverage(averaged, loop.ema)
-        for turn in stage.turns:
-            for parameters in turn.optimizer.param_groups:
-                parameters.setdefault("initial_lr", parameters["lr"])
+        self.taker = TurnTaker(stage, config, group, self._last_good)
 
     def run(self, *, resume: bool = False, bar: bool = False) -> Outcome:
         """Train to the last step, or to the one at which SIGTERM or Ctrl-C came; then write the model.
@@ -89,16 +81,19 @@ class Trainer:
         if the disk does; a second Ctrl-C is KeyboardInterrupt, at once.
         """
         start, last = self._start(resume), self.config.loop.steps
-        run_log = RunLog(self.output, start, last, bar=bar) if self.group.first else None
         step, stopped = start, False
-        with Stop().listening() as stop:
+        with ExitStack() as stack:
+            run_log = None
+            if self.group.first:
+                run_log = stack.enter_context(closing(RunLog(self.output, start, last, bar=bar)))
+            stop = stack.enter_context(Stop().listening())
             for share in self._shares(start):
                 if step == 0:
-                    self.stage.prepare(
-                        [(batch, self._draws("prepare", 0, places)) for batch, places in share]
-                    )
+                    draws = (self.taker.draws("prepare", 0, places) for _, places in share)
+                    self.stage.prepare([(b, d) for (b, _), d in zip(share, draws, strict=True)])
                 began = time.perf_counter()
-                line = self._step(step, share)
+                line = self.taker.step(step, share)
+                self.average.update()
                 step += 1
                 stopped = self.group.sum(torch.tensor(float(bool(stop)))).item() > 0 and step < last
                 if run_log is not None:
@@ -106,8 +101,7 @@ class Trainer:
                 self._keep(run_log, step, ending=stopped or step == last)
                 if stopped:
                     break
-        if run_log is not None:
-            run_log.close()
+        if self.group.first:
             self._write_model()
         return Outcome(step, stopped, self.checkpoints.path(step))
 
@@ -119,6 +113,12 @@ class Trainer:
                 f"{self.output} holds a run at step {entries[-1].step}: go on with --resume, or give another "
                 "output folder"
             )
+
+    def _last_good(self) -> str:
+        entries = self.checkpoints.entries()
+        if not entries:
+            return "there is no checkpoint yet"
+        return f"the last good checkpoint is {self.checkpoints.path(entries[-1].step)}"
 
     def _start(self, resume: bool) -> int:
         """The step to go on at, with its state put back; 0 for a new run."""
@@ -150,74 +150,6 @@ class Trainer:
             workers=loop.workers,
         ):
             yield [(batch.to(self.group.device), places) for batch, places in share]
-
-    def _step(self, step: int, share: Share) -> dict[str, float]:
-        """All turns of a step, then the average. -> what the log shows."""
-        self.stage.networks.train()
-        line: dict[str, float] = {}
-        for turn in self.stage.turns:
-            if step >= turn.starts:
-                line |= self._take(turn, step, share)
-        self.average.update()
-        return line
-
-    def _take(self, turn: Turn, step: int, share: Share) -> dict[str, float]:
-        parameters = list(turn.parameters())
-        _only(self.stage.networks, parameters)
-        self.stage.networks.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = {}
-        suspects: list[str] = []  # whose loss is not finite
-        for batch, places in share:
-            loss = self._loss(turn, step, batch, places)
-            weight = len(batch) / self.config.loop.batch_size
-            (loss.value * weight).backward()  # type: ignore[no-untyped-call]
-            for name, value in {"loss": loss.value, **loss.figures}.items():
-                sums[name] = sums.get(name, 0) + weight * value.detach().float()
-            if not torch.isfinite(loss.value):
-                suspects += batch.files
-        self.group.sum_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.loop.clip_norm).item()
-        figures = dict(zip(sums, self.group.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
-        if not (math.isfinite(figures["loss"]) and math.isfinite(norm)):
-            raise self._not_finite(turn, step, figures["loss"], norm, suspects, share)
-        rate = turn.schedule(step - turn.starts)
-        for settings in turn.optimizer.param_groups:
-            settings["lr"] = settings["initial_lr"] * rate
-        turn.optimizer.step()
-        lr = turn.optimizer.param_groups[0]["lr"]
-        return {f"{turn.name}/{name}": value for name, value in {**figures, "norm": norm, "lr": lr}.items()}
-
-    def _loss(self, turn: Turn, step: int, batch: Batch, places: Sequence[Place]) -> Loss:
-        seed = seed_of(self.config.seed, "dropout", turn.name, step, places[0].position)
-        with _repeatable(self.group.device, seed), self._autocast():
-            return turn.loss(batch, step, self._draws(turn.name, step, places))
-
-    def _draws(self, purpose: str, step: int, places: Sequence[Place]) -> Draws:
-        return Draws([seed_of(self.config.seed, purpose, step, place.position) for place in places])
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.group.device.type, torch.bfloat16, enabled=self.config.loop.precision == "bfloat16"
-        )
-
-    def _not_finite(
-        self, turn: Turn, step: int, loss: float, norm: float, suspects: list[str], share: Share
-    ) -> NonFiniteLossError:
-        """Called by all processes together, so that each names the files of all."""
-        blamed = chain.from_iterable(self.group.gather_objects(suspects))
-        of_all = chain.from_iterable(
-            self.group.gather_objects([file for batch, _ in share for file in batch.files])
-        )
-        files = ", ".join(blamed) or ", ".join(of_all)
-        entries = self.checkpoints.entries()
-        good = f"the last good checkpoint is {self.checkpoints.path(entries[-1].step)}" if entries else (
-            "there is no checkpoint yet"
-        )  # fmt: skip
-        return NonFiniteLossError(
-            f"step {step + 1}, turn {turn.name!r}: the loss is {loss:g} and its gradient's norm {norm:g}; "
-            f"made from {files}; {good}. Look at these files; lower the learning rate; or set "
-            " loop.clip_norm, or loop.precision to float32"
-        )
 
     def _tell(self, run_log: RunLog, step: int, line: Mapping[str, float], seconds: float) -> None:
         loop = self.config.loop
@@ -274,7 +206,9 @@ class Trainer:
                 micro=micro,
                 workers=self.config.loop.workers,
             ):
-                figures = self.stage.evaluate(batch.to(self.group.device), self._draws("evaluate", 0, places))
+                figures = self.stage.evaluate(
+                    batch.to(self.group.device), self.taker.draws("evaluate", 0, places)
+                )
                 items += len(batch)
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0) + len(batch) * value.double()
@@ -297,7 +231,7 @@ class Trainer:
     def _judging(self) -> Iterator[None]:
         """No gradients, evaluation mode, averaged weights."""
         self.stage.networks.eval()
-        with torch.no_grad(), self.average.applied(), self._autocast():
+        with torch.no_grad(), self.average.applied(), self.taker.autocast():
             yield
 
     def _state(self, step: int) -> dict[str, Any]:
@@ -323,20 +257,3 @@ class Trainer:
         self.stage.networks.eval()
         with self.average.applied():
             self.stage.save(self.output)
-
-
-def _only(networks: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
-    """These parameters require gradients, and no others."""
-    networks.requires_grad_(False)
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-
-
-@contextmanager
-def _repeatable(device: torch.device, seed: int) -> Iterator[None]:
-    """Torch's global generators (dropout) seeded for the length of a block, then as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-        yield

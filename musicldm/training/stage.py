@@ -197,7 +197,8 @@ class Stage(ABC):
     def evaluate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Figures of held-out items, each () and a mean over them; "loss" decides which checkpoint is best.
 
-        Called without gradients, in evaluation mode, under averaged weights, with the same draws each time.
+        Called without gradients, in evaluation mode, under averaged weights, with the same draws each time;
+        by each process for items of its own, so that nothing can be gathered here.
         """
 
     def previews(self, batch: Batch) -> list[Preview]:
