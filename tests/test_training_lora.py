@@ -63,7 +63,7 @@ def test_it_resumes_exactly(tiny, tmp_path):
 
 
 def test_two_processes_are_one(tiny, tmp_path):
-    check_two_are_one(lambda group: make(tiny, group), tmp_path, DATA, 1e-6)
+    check_two_are_one(lambda group: make(tiny, group), tmp_path, DATA, 1e-6, lr=10.0)
 
 
 @pytest.fixture

@@ -133,22 +133,24 @@ def _curve(folder: Path) -> list[dict[str, float]]:
     ]
 
 
-def _plain_descent(make: Callable[[Group], Stage]) -> Callable[[Group], Stage]:
+def _plain_descent(make: Callable[[Group], Stage], lr: float) -> Callable[[Group], Stage]:
     """The stage with gradient descent: Adam makes a whole step of a gradient that is zero but for rounding."""
 
     def made(group: Group) -> Stage:
         stage = make(group)
         stage.turns = tuple(
-            replace(turn, optimizer=torch.optim.SGD(list(turn.parameters()), lr=1e-3)) for turn in stage.turns
+            replace(turn, optimizer=torch.optim.SGD(list(turn.parameters()), lr=lr)) for turn in stage.turns
         )
         return stage
 
     return made
 
 
-def check_two_are_one(make: Callable[[Group], Stage], folder: Path, data: Waves, tolerance: float) -> None:
+def check_two_are_one(
+    make: Callable[[Group], Stage], folder: Path, data: Waves, tolerance: float, lr: float = 1e-3
+) -> None:
     """Two processes end with the weights of one; and a batch in another order does not (the control)."""
-    make = _plain_descent(make)
+    make = _plain_descent(make, lr)
     one = make(Group())
     before = weights(one)
     train(one, config(folder / "one", 2), data)
