@@ -61,4 +61,6 @@ def test_the_runs_went_somewhere(runs):
     from training_toys import ToyStage, weights
 
     trained = torch.load(runs / "2-processes" / "toy" / "weights.pt")
-    assert all((trained[k] - v).abs().max() > 1e-3 for k, v in weights(ToyStage()).items())
+    moved = {k: (trained[k] - v).abs().max().item() for k, v in weights(ToyStage()).items()}
+    assert max(v for k, v in moved.items() if k.startswith("generator")) > 1e-3
+    assert max(v for k, v in moved.items() if k.startswith("judge")) > 1e-3
