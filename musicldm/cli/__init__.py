@@ -14,7 +14,7 @@ from . import batch, beats, generate, inspect, manifest, mix, report, train
 
 __all__ = ["main"]
 
-COMMANDS = (generate, batch, report, inspect, manifest, beats, mix, train)  # in the order of `musicldm --help`
+COMMANDS = (generate, batch, report, inspect, manifest, beats, mix, train)  # as in `musicldm --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

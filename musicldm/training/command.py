@@ -51,7 +51,8 @@ def run_stage(
     path = example(path)
     config: RunConfig = parse(module.Config, read_toml(path, overrides), str(path))
     with Group.opened(config.device, environment) as group:
-        made, train, held_out = module.build(config, group)
+        # one after the others: they find what it has downloaded, and measured of every file
+        made, train, held_out = group.first_alone(lambda: module.build(config, group))
         trainer = Trainer(made, config, group, train, held_out)
         if not resume:
             trainer.refuse_if_begun()

@@ -21,11 +21,11 @@ from musicldm.unet import ResBlock, Transformer, UNet
 from .cache import Cache
 from .conditions import Condition, Conditions, with_nulls
 from .config import ConfigError, key
-from .data import ClipSource, sources
+from .data import ClipSource, cache_folder, sources
 from .distributed import Group
 from .parts import clap_part, network_part, scheduler_part
 from .remembered import NOTHING, Store
-from .settings import Data, RunConfig
+from .settings import RunConfig
 from .stage import Batch, Draws, Loss, Preview, Stage, Turn, warmup
 from .targets import ClipLatents, MixedLatents, latent_scale, scaled
 
@@ -214,7 +214,7 @@ def build(config: Config, group: Group) -> tuple[LDMStage, ClipSource, ClipSourc
         scheduler=scheduler_part(parts.scheduler or parts.init),
         vocoder=network_part("vocoder", parts.vocoder or parts.init, config.seed).network,
     )
-    store = _store(config.data)
+    store = _store(config)
     target = (
         MixedLatents(pipe.vae, pipe.vocoder, mixup.padding, store)
         if mixup.strategy == "blm"
@@ -224,6 +224,6 @@ def build(config: Config, group: Group) -> tuple[LDMStage, ClipSource, ClipSourc
     return LDMStage(pipe, target, config.ldm, group, scratch=unet.scratch, store=store), train, held_out
 
 
-def _store(data: Data) -> Store:
+def _store(config: Config) -> Store:
     """Only clips that come again are worth keeping: random crops do not, unless `repeat_after` says so."""
-    return Cache(Path(data.cache) / "clips") if data.cache and data.repeat_after else NOTHING
+    return Cache(cache_folder(config) / "clips") if config.data.repeat_after else NOTHING
