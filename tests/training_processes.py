@@ -5,8 +5,10 @@ python training_processes.py OUT CLIPS
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,9 +56,9 @@ class Contrasting(ToyStage):
         return Loss(nn.functional.cross_entropy(logits, torch.arange(len(logits))))
 
 
-def main(out: Path, clips: Path) -> None:
-    torch.set_num_threads(1)
-    with Group.opened("cpu") as group:
+def train_all(out: Path, clips: Path, environment: Mapping[str, str]) -> None:
+    """Each stage, on one process or on torchrun's many."""
+    with Group.opened("cpu", environment) as group:
         folder = out / f"{group.world}-processes"
         data = {"manifest": str(clips), "seconds": 0.32}
         toy = ToyStage()
@@ -93,4 +95,5 @@ def keep(stage: Any, config: Any, group: Group, train: Any, held_out: Any = None
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    torch.set_num_threads(1)
+    train_all(Path(sys.argv[1]), Path(sys.argv[2]), os.environ)
