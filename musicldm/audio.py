@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 SILENCE = 1e-3  # peak, -60 dB of full scale
 BLOCK = 1 << 16  # samples a call: libsndfile's Vorbis encoder keeps a whole call on its stack
+# s decoded before a part of an Ogg file and thrown away: after a seek into Vorbis, libsndfile 1.2.2 may give
+# a wrong first block (its issue 885), and in the last page samples of another place (as measured)
+RUN_UP = 2.0
 
 Samples = NDArray[np.float32]
 
@@ -121,11 +124,12 @@ def read(path: str | os.PathLike[str], start: int = 0, stop: int | None = None) 
     Raises ValueError naming the file if it is no audio, empty, or holds non-finite samples.
     """
     with _opened(path) as file:
-        if start:
-            file.seek(min(start, file.frames))
-        count = -1 if stop is None else max(0, stop - start)
-        data = file.read(count, dtype="float32", always_2d=True)
         rate = int(file.samplerate)
+        run_up = min(start, round(RUN_UP * rate)) if file.format == "OGG" else 0
+        if start > run_up:
+            file.seek(min(start - run_up, file.frames))
+        count = -1 if stop is None else max(0, stop - start) + run_up
+        data = file.read(count, dtype="float32", always_2d=True)[run_up:]
     if not len(data) and not start and stop != 0:
         raise ValueError(f"{os.fspath(path)}: holds no samples")
     check_finite(data, os.fspath(path))

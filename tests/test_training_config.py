@@ -14,7 +14,7 @@ from torch import nn
 
 from musicldm.cli import main
 from musicldm.training import ldm, vae
-from musicldm.training.command import STAGES, open_folder, run_stage
+from musicldm.training.command import STAGES, example, open_folder, run_stage
 from musicldm.training.config import ConfigError, as_toml, differences, key, keys_of, parse, read_toml
 from musicldm.training.distributed import Group
 from musicldm.training.ema import MovingAverage, ramped
@@ -151,6 +151,16 @@ def test_a_resumed_run_says_which_keys_changed(tmp_path, caplog):
     assert "seed = 4" in (tmp_path / "config.toml").read_text()
     with pytest.raises(ValueError, match="holds a run of stage 'vae', not 'ldm'"):
         open_folder(config, "ldm", Group(), resume=True)
+
+
+def test_an_example_goes_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert example(Path("ldm-bam")) == CONFIGS / "ldm-bam.toml"
+    assert example(Path("mine.toml")) == Path("mine.toml")
+    with pytest.raises(
+        ValueError, match="ldm-bsm: neither a file nor an example config; there are ldm-bam, ldm-blm"
+    ):
+        example(Path("ldm-bsm"))
 
 
 def test_an_unknown_stage_is_refused(tmp_path):

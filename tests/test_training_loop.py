@@ -256,6 +256,29 @@ def test_the_global_generator_is_left_alone(tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_precision_is_of_the_passes_and_weights_stay_float32(tmp_path, precision, dtype):
+    seen = []
+
+    class Watching(ToyStage):
+        def fake(self, batch, draws):
+            made = super().fake(batch, draws)
+            seen.append(made.dtype)
+            return made
+
+    stage = Watching()
+    train(
+        tmp_path,
+        stage,
+        steps=3,
+        loop={"precision": precision},
+        evaluate=Evaluate(every=3),
+        held_out=ToyData(2),
+    )
+    assert set(seen) == {dtype}
+    assert {tensor.dtype for tensor in weights(stage).values()} == {torch.float32}
+
+
 def test_workers_cut_the_same_clips(tmp_path, whole):
     stage = ToyStage()
     train(tmp_path, stage, loop={"workers": 1})

@@ -5,14 +5,18 @@ python training_processes.py OUT CLIPS
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from helpers import TINY
 from torch import nn
+from torch.optim import SGD
 from training_toys import ToyData, ToyStage, toy_config
 
 from musicldm.training import ldm, vae
@@ -43,8 +47,7 @@ class Contrasting(ToyStage):
         self.networks["generator"].register_parameter("heat", self.heat)
         for network in self.networks.values():
             network[2].p = 0.0
-        sgd = torch.optim.SGD(self.networks["generator"].parameters(), lr=0.1)
-        self.turns = (Turn("contrast", sgd, self.contrast),)
+        self.turns = (Turn("contrast", SGD(self.networks["generator"].parameters(), lr=0.1), self.contrast),)
 
     def contrast(self, batch: Batch, step: int, draws: Draws) -> Loss:
         a = self.group.gather(self.networks["generator"](batch["x"]))
@@ -53,9 +56,9 @@ class Contrasting(ToyStage):
         return Loss(nn.functional.cross_entropy(logits, torch.arange(len(logits))))
 
 
-def main(out: Path, clips: Path) -> None:
-    torch.set_num_threads(1)
-    with Group.opened("cpu") as group:
+def train_all(out: Path, clips: Path, environment: Mapping[str, str]) -> None:
+    """Each stage, on one process or on torchrun's many."""
+    with Group.opened("cpu", environment) as group:
         folder = out / f"{group.world}-processes"
         data = {"manifest": str(clips), "seconds": 0.32}
         toy = ToyStage()
@@ -70,16 +73,20 @@ def main(out: Path, clips: Path) -> None:
             "ldm": {"lr": 1e-3, "warmup": 0}, "mixup": {"strategy": "blm", "probability": 0.5},
         }  # fmt: skip
         config = parse(ldm.Config, table, "test")
-        keep(*(made := ldm.build(config, group))[:1], config, group, *made[1:])
+        stage, train, _ = ldm.build(config, group)
+        keep(stage, config, group, train)
         table = {
             **COMMON, "output": str(folder / "vae"), "data": data, "parts": {"vae": VAE},
             "vae": {"lr": 1e-3, "judge_from": 2, "judge_channels": 8, "judge_layers": 1},
         }  # fmt: skip
         config = parse(vae.Config, table, "test")
-        keep(*(made := vae.build(config, group))[:1], config, group, *made[1:])
+        autoencoder, train, _ = vae.build(config, group)
+        keep(autoencoder, config, group, train, lr=0.001)
 
 
-def keep(stage: Any, config: Any, group: Group, train: Any, held_out: Any = None) -> None:
+def keep(stage: Any, config: Any, group: Group, train: Any, held_out: Any = None, lr: float = 0.01) -> None:
+    # not Adam: where a gradient is 0 but for rounding, it divides rounding by rounding
+    stage.turns = tuple(replace(turn, optimizer=SGD(turn.parameters(), lr=lr)) for turn in stage.turns)
     Trainer(stage, config, group, train, held_out).run()
     if group.first:
         torch.save({**stage.networks.state_dict(), **{k: torch.tensor(v) for k, v in stage.facts().items()}},
@@ -88,4 +95,5 @@ def keep(stage: Any, config: Any, group: Group, train: Any, held_out: Any = None
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    torch.set_num_threads(1)
+    train_all(Path(sys.argv[1]), Path(sys.argv[2]), os.environ)

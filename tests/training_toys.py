@@ -59,7 +59,7 @@ class ToyStage(Stage):
         )
 
     def prepare(self, share: Sequence[tuple[Batch, Draws]]) -> None:
-        self.scale = float(torch.cat([batch["x"] for batch, _ in share]).std())
+        self.scale = float(share[0][0]["x"][0].norm())
 
     def fake(self, batch: Batch, draws: Draws) -> Tensor:
         return self.networks["generator"](batch["x"] + 0.1 * draws.normal(6))

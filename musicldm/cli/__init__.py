@@ -10,11 +10,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from . import batch, generate, inspect, report, train
+from . import batch, beats, generate, inspect, manifest, mix, report, train
 
 __all__ = ["main"]
 
-COMMANDS = (generate, batch, report, inspect, train)  # in the order of `musicldm --help`
+COMMANDS = (generate, batch, report, inspect, manifest, beats, mix, train)  # as in `musicldm --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

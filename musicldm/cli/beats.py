@@ -16,7 +16,8 @@ def add(commands: Any) -> None:
         "beats",
         help="find the beats of a manifest's tracks",
         description="Write a manifest with beats and downbeats, which beat-synchronous mixup needs. What was "
-        "heard is kept in F.jsonl.journal: run again, it goes on where it stopped. The exit status is 1 if a track stays without.",
+        "heard is kept in F.jsonl.journal: run again, it goes on where it stopped. "
+        "The exit status is 1 if a track stays without.",
     )
     beats.set_defaults(run=run)
     beats.add_argument("manifest", type=Path, metavar="MANIFEST", help=".jsonl or .csv")

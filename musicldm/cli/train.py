@@ -19,12 +19,13 @@ def add(commands: Any) -> None:
         help="train or fine-tune a network",
         description="Train or fine-tune one of the four networks as a TOML file says. Ctrl-C or SIGTERM "
         "saves and ends; --resume goes on. With torchrun --nproc-per-node N -m musicldm train ..., N "
-        "processes share each step. Example configs: musicldm/training/configs.",
+        "processes share each step. Examples: musicldm/training/configs.",
     )
     train.set_defaults(run=run)
     train.add_argument("stage", choices=("vae", "vocoder", "clap", "ldm"), metavar="STAGE",
                        help="vae, vocoder, clap or ldm")  # fmt: skip
-    train.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml", help="see --keys")
+    train.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml",
+                       help="or the name of an example, such as ldm-finetune; see --keys")  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the output")
     train.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                        help="change a key of the config, such as loop.steps=1000")  # fmt: skip

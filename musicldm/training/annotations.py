@@ -31,7 +31,7 @@ def as_times(values: Sequence[Any] | NDArray[Any], what: str) -> Times:
     wrong = next(
         (v for v in values if isinstance(v, bool) or not isinstance(v, (int, float, np.number))), None
     )
-    if wrong is not None or np.ndim(values) != 1:
+    if wrong is not None or np.ndim(values) != 1 or np.iscomplexobj(values):
         raise ValueError(f"{what}: got {repr(wrong)[:60]} in it, expected a list of seconds")
     try:
         times = np.array(values, np.float64)
@@ -63,7 +63,7 @@ def read_annotation(path: Path) -> Beats:
     if path.suffix.lower() == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError, EOFError, MemoryError) as error:
             raise ValueError(f"{path}: not a .npy file of times ({error})") from None
         return Beats(as_times(np.atleast_1d(array), str(path)), None)
     try:

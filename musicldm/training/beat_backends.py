@@ -108,8 +108,8 @@ BACKENDS = {
     for backend in (
         Backend(
             "beat_this", "beat-this", "pip install beat-this",
-            "Code under MIT; it downloads its weights at first use. "
-            "Beats and downbeats; the one that we recommend.",
+            "Code under MIT; it downloads its weights at first use: see its page for "
+            "their terms. Beats and downbeats; the one that we recommend.",
             _beat_this,
         ),
         Backend(

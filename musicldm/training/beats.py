@@ -130,7 +130,7 @@ def find_beats(
             try:
                 found = _heard(track.path, hear, journal)
             except Exception as error:  # a file must not end a night's run, whatever a backend raises
-                reason = f"{error or type(error).__name__}".splitlines()[0]
+                reason = next(iter(str(error).splitlines()), "") or type(error).__name__
                 failures.append(Failure(track.path, reason.removeprefix(f"{track.path}: ")))
         done.append(track if found is None else replace(track, beats=found.beats, downbeats=found.downbeats))
     return done, failures

@@ -21,7 +21,7 @@ from .distributed import Group
 from .loop import Outcome, Trainer
 from .settings import RunConfig
 
-__all__ = ["STAGES", "describe", "run_stage"]
+__all__ = ["STAGES", "describe", "example", "open_folder", "run_stage"]
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +43,32 @@ def run_stage(
     bar: bool = True,
     environment: Mapping[str, str] = os.environ,
 ) -> Outcome:
-    """Train one stage as a file says. Raises ValueError, before any work, for what cannot be honoured."""
+    """Train one stage as a file says, or an example by its name (`ldm-bam`).
+
+    Raises ValueError, before any work, for what cannot be honoured.
+    """
     module = _module(stage)
+    path = example(path)
     config: RunConfig = parse(module.Config, read_toml(path, overrides), str(path))
     with Group.opened(config.device, environment) as group:
-        made, train, held_out = module.build(config, group)
+        # one after the others: they find what it has downloaded, and measured of every file
+        made, train, held_out = group.first_alone(lambda: module.build(config, group))
         trainer = Trainer(made, config, group, train, held_out)
         if not resume:
             trainer.refuse_if_begun()
         if group.first:
             open_folder(config, stage, group, resume=resume)
         return trainer.run(resume=resume, bar=bar and group.first)
+
+
+def example(path: Path) -> Path:
+    """The file, or the example config of that name. Raises ValueError if there is neither."""
+    known = {file.stem: file for file in sorted((Path(__file__).parent / "configs").glob("*.toml"))}
+    if path.exists() or path.suffix:
+        return path
+    if str(path) not in known:
+        raise ValueError(f"{path}: neither a file nor an example config; there are {', '.join(known)}")
+    return known[str(path)]
 
 
 def open_folder(config: RunConfig, stage: str, group: Group, *, resume: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from .mixer import Mixer
 from .settings import Data, Mixup, RunConfig
 from .sound import Measures
 
-__all__ = ["ClipSource", "clip_samples", "sources"]
+__all__ = ["ClipSource", "cache_folder", "clip_samples", "sources"]
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,7 @@ def sources(config: RunConfig, factor: int) -> tuple[ClipSource, ClipSource | No
     """
     data = config.data
     samples = clip_samples(data.seconds, factor)
-    folder = Path(data.cache) / "sound" if data.cache else None
-    measures = Measures(MUSICLDM_16K.sampling_rate, folder)
+    measures = Measures(MUSICLDM_16K.sampling_rate, cache_folder(config) / "sound")
     train = _checked(_tracks(data, data.split), data, measures)
     mixer = _mixer(train, config.mixup)
     repeat = data.repeat_after or None
@@ -85,6 +85,11 @@ def sources(config: RunConfig, factor: int) -> tuple[ClipSource, ClipSource | No
         return ClipSource(clips), None
     kept = _checked(_tracks(data, data.held_out), data, measures)
     return ClipSource(clips), ClipSource(Clips(kept, training=False, **settings))
+
+
+def cache_folder(config: RunConfig) -> Path:
+    """Where a run keeps what it computes once."""
+    return Path(config.data.cache) if config.data.cache else Path(config.output) / "cache"
 
 
 def _tracks(data: Data, split: str) -> Sequence[Track]:
@@ -106,7 +111,8 @@ def _tracks(data: Data, split: str) -> Sequence[Track]:
 
 
 def _checked(tracks: Sequence[Track], data: Data, measures: Measures) -> list[Track]:
-    return check_tracks(tracks, data.shortest, policy=data.bad_files, measures=measures)
+    threads = min(8, os.cpu_count() or 1)  # each decodes a file
+    return check_tracks(tracks, data.shortest, policy=data.bad_files, measures=measures, workers=threads)
 
 
 def _mixer(tracks: Sequence[Track], mixup: Mixup) -> Mixer | None:

@@ -9,10 +9,11 @@ backward pass, is a small share of a step here; what it costs is that every stag
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,9 @@ from musicldm.batch.shards import Shard
 
 __all__ = ["Group"]
 
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=2)  # for the first process to decode every file once
 BUCKET = 1 << 25  # elements that are exchanged at once: 128 MiB of float32
 
 
@@ -48,7 +52,7 @@ class Group:
         if shard.world == 1:
             yield cls(device=place)
             return
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
         try:
             yield cls(shard.rank, shard.world, place)
         finally:
@@ -94,6 +98,15 @@ class Group:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
+
+    def first_alone(self, make: Callable[[], T]) -> T:
+        """What `make` returns, made by the first process before the others begin."""
+        if self.first:
+            made = make()
+        self.gather_objects(None)
+        if not self.first:
+            made = make()
+        return made
 
     def copy_from_first(self, module: nn.Module) -> None:
         """Give every process the first one's parameters and buffers."""

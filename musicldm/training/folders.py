@@ -56,7 +56,7 @@ def tracks_from_folder(folder: str | os.PathLike[str], validation: float = 0.0, 
     number. Beats: song.beats, where there is one. validation: about this share, drawn by each file's path, is
     of the split "validation": a file stays where it is when others come.
 
-    Raises ValueError naming a file beside a sound file that cannot be used, or if there is no sound.
+    Raises ValueError naming every caption, annotation or name that cannot be used, or if there is no sound.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -68,15 +68,19 @@ def tracks_from_folder(folder: str | os.PathLike[str], validation: float = 0.0, 
             left.append(path)
         if suffix not in READABLE:
             continue
+        name = path.relative_to(folder).as_posix()
         try:
+            name.encode()  # a manifest is UTF-8
             captions = _sidecar(path)
             beside = path.with_suffix(".beats")
             found = read_annotation(beside) if beside.is_file() else None
+        except UnicodeEncodeError:
+            problems.append(f"{name!a}: the name is not UTF-8; rename it")
+            continue
         except ValueError as error:
             problems.append(str(error))
             continue
         named += not captions
-        name = path.relative_to(folder).as_posix()
         tracks.append(
             Track(
                 path=path,
@@ -87,10 +91,7 @@ def tracks_from_folder(folder: str | os.PathLike[str], validation: float = 0.0, 
             )
         )
     if problems:
-        raise ValueError(
-            f"{folder}: {len(problems)} files beside sound files cannot be used\n  "
-            + "\n  ".join(problems[:10])
-        )
+        raise ValueError(f"{folder}: {len(problems)} files stand in the way\n  " + "\n  ".join(problems[:10]))
     if not tracks:
         others = f"; {len(left)} are in formats that are not read (convert them to .flac)" if left else ""
         raise ValueError(f"{folder}: no sound files in it{others}; expected {', '.join(sorted(READABLE))}")
@@ -98,7 +99,10 @@ def tracks_from_folder(folder: str | os.PathLike[str], validation: float = 0.0, 
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for where, folders, names in os.walk(folder):
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"{error.filename}: cannot be looked into ({error.strerror})")
+
+    for where, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(where, name)

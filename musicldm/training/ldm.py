@@ -23,11 +23,11 @@ from .adapter import AdapterStage, LoRASettings
 from .cache import Cache
 from .conditions import Condition, Conditions, with_nulls
 from .config import ConfigError, key
-from .data import ClipSource, sources
+from .data import ClipSource, cache_folder, sources
 from .distributed import Group
 from .parts import clap_part, network_part, scheduler_part
 from .remembered import NOTHING, Store
-from .settings import Data, RunConfig
+from .settings import RunConfig
 from .stage import Batch, Draws, Loss, Preview, Stage, Turn, warmup
 from .targets import ClipLatents, MixedLatents, latent_scale, scaled
 
@@ -212,7 +212,7 @@ def build(config: Config, group: Group) -> tuple[Stage, ClipSource, ClipSource |
         scheduler=scheduler_part(parts.scheduler or parts.init),
         vocoder=network_part("vocoder", parts.vocoder or parts.init, config.seed).network,
     )
-    store = _store(config.data)
+    store = _store(config)
     target = (
         MixedLatents(pipe.vae, pipe.vocoder, mixup.padding, store)
         if mixup.strategy == "blm"
@@ -240,6 +240,6 @@ def _adapted(stage: LDMStage, config: Config) -> AdapterStage:
     return AdapterStage(stage, stage.unet, config.lora, optimizer, base_model=base, seed=config.seed)
 
 
-def _store(data: Data) -> Store:
+def _store(config: Config) -> Store:
     """Only clips that come again are worth keeping: random crops do not, unless `repeat_after` says so."""
-    return Cache(Path(data.cache) / "clips") if data.cache and data.repeat_after else NOTHING
+    return Cache(cache_folder(config) / "clips") if config.data.repeat_after else NOTHING

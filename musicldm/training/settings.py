@@ -64,7 +64,7 @@ class Data:
     shortest: float = key("a shorter track is a bad file, in seconds; others are padded with silence", 1.0)
     bad_files: Literal["refuse", "skip"] = key("what to do when some files cannot be used", "refuse")
     repeat_after: int = key("epochs after which the same crops come again, for caches; 0: never", 0)
-    cache: str = key("folder for what is computed once of files and clips; empty: not kept", "")
+    cache: str = key("folder for what is computed once of files and clips; empty: cache in the output", "")
 
 
 @dataclass(frozen=True, kw_only=True)
