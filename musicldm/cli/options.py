@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_model_options", "add_sampling_options", "load_pipeline"]
+__all__ = ["add_model_options", "add_sampling_options", "add_speed_options", "load_pipeline"]
 
 SCHEDULERS = {  # name on the command line -> class in `schedulers`
     "ddim": "DDIM",
@@ -76,6 +76,27 @@ def _adapter(text: str) -> tuple[Path, float]:
         return Path(text), 1.0
 
 
+def add_speed_options(command: argparse.ArgumentParser) -> None:
+    """--compile, and the approximations --guidance-interval and --feature-reuse."""
+    group = command.add_argument_group("speed")
+    group.add_argument(
+        "--compile", action="store_true", help="compile the networks first: minutes once, for many clips"
+    )
+    group.add_argument("--guidance-interval", type=_interval, metavar="LOW-HIGH",
+                       help="guide between these timesteps only (0 clean, 999 noise), as in 200-800: faster, "
+                       "another clip; default: everywhere")  # fmt: skip
+    group.add_argument("--feature-reuse", type=int, default=1, metavar="N",
+                       help="compute the deep levels of the network at every N-th step only: faster, "
+                       "another clip; default: at every step")  # fmt: skip
+
+
+def _interval(text: str) -> tuple[float, float]:
+    low, dash, high = text.partition("-")
+    if not dash:
+        raise ValueError(f"{text}: expected LOW-HIGH")
+    return float(low), float(high)
+
+
 def load_pipeline(options: argparse.Namespace) -> Any:
     """The pipeline that `add_model_options` and `--scheduler` describe, on its device."""
     import torch
@@ -95,4 +116,4 @@ def load_pipeline(options: argparse.Namespace) -> Any:
         pipe.load_lora(file, scale)
     if options.scheduler is not None:
         pipe.scheduler = getattr(schedulers, SCHEDULERS[options.scheduler]).from_config(pipe.scheduler)
-    return pipe
+    return pipe.compile() if options.compile else pipe
