@@ -77,7 +77,7 @@ def batch(prompts: Path, folder: Path, size: int) -> tuple[float, Watched]:
     ]
     pipe = Watched(**MusicLDMPipeline.from_pretrained(TINY).components).watch()
     start = time.perf_counter()
-    assert run_batch(cli._parser().parse_args(words), lambda options: pipe, {}) == 0
+    assert run_batch(cli.parser().parse_args(words), lambda options: pipe, {}) == 0
     return time.perf_counter() - start, pipe
 
 

@@ -12,7 +12,21 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "as_count", "as_embeds", "as_generators", "as_guidance", "as_prompts", "check_latents"]
+__all__ = [
+    "Grid",
+    "Prompts",
+    "as_conditions",
+    "as_count",
+    "as_embeds",
+    "as_generators",
+    "as_guidance",
+    "as_interval",
+    "as_prompts",
+    "check_latents",
+]
+
+
+Prompts = list[str] | Tensor  # texts, or their CLAP embeddings (b, d)
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,34 @@ class Grid:
     def rows(self, samples: int) -> int:
         """Fewest latent rows that cover that many samples."""
         return -(-samples // (self.hop * self.factor))
+
+
+def as_conditions(
+    prompt: Any, negative_prompt: Any, prompt_embeds: Any, negative_prompt_embeds: Any, dim: int
+) -> tuple[Prompts, Prompts]:
+    """Both sides of guidance, as texts or embeddings (b, dim); one negative may stand for all.
+
+    Raises TypeError or ValueError.
+    """
+    if (prompt is None) == (prompt_embeds is None):
+        raise ValueError(
+            f"got {'neither' if prompt is None else 'both'} of prompt and prompt_embeds: give one"
+        )
+    if negative_prompt is not None and negative_prompt_embeds is not None:
+        raise ValueError("got both negative_prompt and negative_prompt_embeds: give one")
+    prompts: Prompts = (
+        as_embeds(prompt_embeds, "prompt_embeds", dim) if prompt is None else as_prompts(prompt)
+    )
+    negatives: Prompts = (
+        as_prompts(negative_prompt or "", "negative_prompt")
+        if negative_prompt_embeds is None
+        else as_embeds(negative_prompt_embeds, "negative_prompt_embeds", dim)
+    )
+    if len(negatives) not in (1, len(prompts)):
+        raise ValueError(
+            f"got {len(negatives)} negative prompts for {len(prompts)} prompts, expected 1 or one each"
+        )
+    return prompts, negatives
 
 
 def as_prompts(prompt: Any, name: str = "prompt") -> list[str]:
@@ -101,6 +143,21 @@ def check_latents(latents: Any, shape: tuple[int, ...]) -> None:
         )
     if not torch.isfinite(latents).all():
         raise ValueError("latents: hold NaN or infinity")
+
+
+def as_interval(value: Any) -> tuple[float, float] | None:
+    """Two timesteps, the lower first, or None. Raises TypeError or ValueError."""
+    if value is None:
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"guidance_interval: got {value!r}, expected two timesteps such as (100, 900)")
+    low, high = value
+    if not all(isinstance(bound, (int, float)) and math.isfinite(bound) for bound in value) or low > high:
+        raise ValueError(
+            f"guidance_interval: got {value!r}, expected two finite timesteps, the lower first; "
+            "0 is clean, 999 noise"
+        )
+    return float(low), float(high)
 
 
 def as_generators(

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import audio, inputs
+from . import audio, chunks, inputs
+from .approximations import Steps, in_interval
 from .checkpoint import Heads, load_components, save_components
 from .clap import CLAP
+from .compilation import compile_in_place
 from .ranking import rank
 from .sampling import Conditioned, Denoiser, Guided, draw_noise, iterate
 from .schedulers import Scheduler
+from .schedulers.plan import Plan
 from .unet import UNet
 from .vae import VAE
 from .vocoder import HiFiGAN
@@ -29,7 +32,8 @@ __all__ = ["MusicLDMOutput", "MusicLDMPipeline"]
 log = logging.getLogger(__name__)
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
-Prompts = list[str] | Tensor  # texts, or their CLAP embeddings (b, d)
+DECODED_ROWS = 512  # of latents, 20 s: longer clips are decoded by pieces, in flat memory
+VOCODED_FRAMES = 1024
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class MusicLDMPipeline:
         self.scheduler = scheduler
         self.vocoder = vocoder
         self._offload_to: torch.device | None = None
+        self._steps = Steps()
         self._check_seams()
 
     def _check_seams(self) -> None:
@@ -149,10 +154,36 @@ class MusicLDMPipeline:
     def _modules(self) -> tuple[nn.Module, ...]:
         return self.vae, self.text_encoder, self.unet, self.vocoder
 
-    def to(self, *device_or_dtype: Any) -> MusicLDMPipeline:
-        """Move every network to a device, a dtype, or both. Returns the pipeline."""
+    def to(self, *device_or_dtype: Any, memory_format: torch.memory_format | None = None) -> MusicLDMPipeline:
+        """Move every network to a device, a dtype, or both. Returns the pipeline.
+
+        memory_format: torch.channels_last or contiguous_format, for the 2-d convolutions of U-Net and VAE.
+        """
         for module in self._modules:
             module.to(*device_or_dtype)
+        if memory_format is not None:
+            for module in (self.unet, self.vae):
+                module.to(memory_format=memory_format)  # type: ignore[call-overload]
+        return self
+
+    def compile(
+        self,
+        *,
+        mode: str | None = None,
+        dynamic: bool = False,
+        backend: str | Callable[..., Any] = "inductor",
+    ) -> MusicLDMPipeline:
+        """Compile the sampling step, the VAE's decoder and the vocoder, as they stand. Returns the pipeline.
+
+        Each new size of batch or length compiles at its first clip, which takes minutes on a CPU, and says
+        so; dynamic=True makes one graph for all lengths. Parameters stay parameters: keys do not change, and
+        later `.to(...)`, adapters or training steps are seen. mode: torch.compile's; "reduce-overhead" for
+        CUDA graphs.
+        """
+        options: dict[str, Any] = {"mode": mode, "dynamic": dynamic, "backend": backend}
+        self._steps = Steps().compiled(**options)
+        for module in (self.vae.decoder, self.vocoder):
+            compile_in_place(module, **options)
         return self
 
     @property
@@ -208,6 +239,8 @@ class MusicLDMPipeline:
         output_type: Literal["np", "pt", "latent"] = "np",
         *,
         seed: int | Sequence[int] | None = None,
+        guidance_interval: tuple[float, float] | None = None,
+        feature_reuse: int = 1,
     ) -> MusicLDMOutput | tuple[Any]:
         """Prompts, or their CLAP embeddings (b, d), -> b n clips of exactly `round(rate * seconds)` samples.
 
@@ -216,11 +249,17 @@ class MusicLDMPipeline:
         variance. guidance_scale: up to 1 there is no guidance, as in the published pipeline. eta: share of
         ancestral noise, for DDIM. callback(step, timestep, latents): the latents are live.
 
+        Two approximations, off by default (see `approximations`): guidance_interval, the lowest and the
+        highest timestep (0 clean, 999 noise) with guidance; feature_reuse=n, the deep levels of the U-Net at
+        every n-th evaluation only.
+
         Raises TypeError or ValueError, before any work, for whatever cannot be honoured; FloatingPointError
         if a network overflows.
         """
         n = inputs.as_count(num_waveforms_per_prompt, "num_waveforms_per_prompt")
         inputs.as_count(callback_steps, "callback_steps")
+        every = inputs.as_count(feature_reuse, "feature_reuse")
+        interval = inputs.as_interval(guidance_interval)
         guidance = inputs.as_guidance(guidance_scale)
         if output_type not in ("np", "pt", "latent"):
             raise ValueError(f"output_type: got {output_type!r}, expected 'np', 'pt' or 'latent'")
@@ -228,8 +267,8 @@ class MusicLDMPipeline:
             raise ValueError(
                 f"cross_attention_kwargs: got {cross_attention_kwargs}, but no adapter is loaded"
             )
-        prompts, negatives = self._check_conditions(
-            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds
+        prompts, negatives = inputs.as_conditions(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, self.clap.dim
         )
         batch = len(prompts)
         if audio_length_in_s is None:
@@ -244,14 +283,15 @@ class MusicLDMPipeline:
         plan = scheduler.plan(inputs.as_count(num_inference_steps, "num_inference_steps"))
 
         cond = self._embed(prompts)
-        denoiser = self._denoiser(cond, negatives, n, guidance)
+        denoiser = self._denoiser(cond, negatives, n, guidance, interval, plan)
         # parity: the published pipeline draws in the model's dtype, on which a generator's stream depends
         drawn_dtype = _weight(self.unet).dtype if seed is None else torch.float32
         draw = partial(draw_noise, shape, generators, self.device, drawn_dtype)
         noise = draw() if latents is None else latents.to(self.device)
         step_noise = (draw() for _ in range(len(plan))) if plan.stochastic else None
+        run = self._steps.start(every)
         with self._placed(self.unet):
-            for step in iterate(denoiser, plan, noise.float(), step_noise=step_noise):
+            for step in iterate(denoiser, plan, noise.float(), step_noise=step_noise, step=run):
                 if callback is not None and step.row % callback_steps == 0:
                     callback(step.row, step.timestep, step.x)
         if output_type == "latent":
@@ -265,46 +305,27 @@ class MusicLDMPipeline:
 
     def decode(self, latents: Tensor) -> Tensor:
         """latents: (b, c, t, f) at unit scale -> (b, s) waveform, uncut: the VAE's decoder, then the
-        vocoder."""
+        vocoder, by pieces where the clip is long."""
         with self._placed(self.vae):
-            mel = self.vae.decode(latents.to(_weight(self.vae)))
+            mel = chunks.decode(self.vae, latents.to(_weight(self.vae)), DECODED_ROWS)
         with self._placed(self.vocoder):
-            return self.vocoder(mel[:, 0].to(_weight(self.vocoder)))
+            return chunks.vocode(self.vocoder, mel[:, 0].to(_weight(self.vocoder)), VOCODED_FRAMES)
 
-    def _check_conditions(
-        self, prompt: Any, negative_prompt: Any, prompt_embeds: Any, negative_prompt_embeds: Any
-    ) -> tuple[Prompts, Prompts]:
-        """Both sides of guidance, as texts or embeddings; one negative may stand for all."""
-        if (prompt is None) == (prompt_embeds is None):
-            raise ValueError(
-                f"got {'neither' if prompt is None else 'both'} of prompt and prompt_embeds: give one"
-            )
-        if negative_prompt is not None and negative_prompt_embeds is not None:
-            raise ValueError("got both negative_prompt and negative_prompt_embeds: give one")
-        dim = self.clap.dim
-        prompts: Prompts = (
-            inputs.as_embeds(prompt_embeds, "prompt_embeds", dim)
-            if prompt is None
-            else inputs.as_prompts(prompt)
-        )
-        negatives: Prompts = (
-            inputs.as_prompts(negative_prompt or "", "negative_prompt")
-            if negative_prompt_embeds is None
-            else inputs.as_embeds(negative_prompt_embeds, "negative_prompt_embeds", dim)
-        )
-        if len(negatives) not in (1, len(prompts)):
-            raise ValueError(
-                f"got {len(negatives)} negative prompts for {len(prompts)} prompts, expected 1 or one each"
-            )
-        return prompts, negatives
-
-    def _embed(self, prompts: Prompts) -> Tensor:
+    def _embed(self, prompts: inputs.Prompts) -> Tensor:
         if isinstance(prompts, Tensor):
             return prompts
         with self._placed(self.text_encoder):
             return self.clap.embed_text(prompts)
 
-    def _denoiser(self, cond: Tensor, negatives: Prompts, n: int, guidance: float) -> Denoiser:
+    def _denoiser(
+        self,
+        cond: Tensor,
+        negatives: inputs.Prompts,
+        n: int,
+        guidance: float,
+        interval: tuple[float, float] | None,
+        plan: Plan,
+    ) -> Denoiser | Sequence[Denoiser]:
         def each(embeds: Tensor) -> Tensor:  # one condition per clip
             return embeds.to(_weight(self.unet)).expand(len(cond), -1).repeat_interleave(n, dim=0)
 
@@ -313,7 +334,10 @@ class MusicLDMPipeline:
                 log.warning("guidance_scale %g is no guidance: the negative prompt has no effect", guidance)
             return Conditioned(self.unet, each(cond).to(self.device))
         uncond = self._embed(negatives)
-        return Guided(self.unet, each(cond).to(self.device), each(uncond).to(self.device), guidance)
+        guided = Guided(self.unet, each(cond).to(self.device), each(uncond).to(self.device), guidance)
+        if interval is None:
+            return guided
+        return in_interval(plan, interval, guided, Conditioned(self.unet, each(cond).to(self.device)))
 
     def _finite(self, wave: Tensor) -> Tensor:
         if not torch.isfinite(wave).all():

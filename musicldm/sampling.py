@@ -11,13 +11,26 @@ from itertools import repeat
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .schedulers.plan import Plan, Row
 
-__all__ = ["Conditioned", "Denoiser", "Guided", "Step", "denoise_step", "draw_noise", "iterate", "sample"]
+__all__ = [
+    "Conditioned",
+    "Denoiser",
+    "Guided",
+    "Model",
+    "Step",
+    "StepFunction",
+    "denoise_step",
+    "draw_noise",
+    "iterate",
+    "sample",
+]
 
-Denoiser = Callable[[Tensor, Tensor], Tensor]
+Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x, timestep) -> model output
+Model = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, timestep, conditions) -> model output: a U-Net
+StepFunction = Callable[[Denoiser, Tensor, Row, Tensor], tuple[Tensor, Tensor]]  # `denoise_step`'s kind
 
 
 class Step(NamedTuple):
@@ -52,14 +65,18 @@ class Guided:
     guidance).
     """
 
-    def __init__(self, unet: nn.Module, cond: Tensor, uncond: Tensor, scale: Tensor | float) -> None:
+    def __init__(self, unet: Model, cond: Tensor, uncond: Tensor, scale: Tensor | float) -> None:
         self.unet = unet
         self.conds = torch.cat([uncond, cond])
         self.scale = torch.as_tensor(scale, dtype=torch.float32, device=cond.device)
 
     def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
         """x: (b, c, t, f); timestep: () -> (b, c, t, f)."""
-        out = self.unet(torch.cat([x, x]).to(self.conds.dtype), timestep, self.conds).to(x.dtype)
+        return self.run(self.unet, x, timestep)
+
+    def run(self, model: Model, x: Tensor, timestep: Tensor) -> Tensor:
+        """The same, of another model under the same conditions."""
+        out = model(torch.cat([x, x]).to(self.conds.dtype), timestep, self.conds).to(x.dtype)
         without, with_cond = out.chunk(2)
         return without + self.scale * (with_cond - without)
 
@@ -67,25 +84,30 @@ class Guided:
 class Conditioned:
     """Turns a U-Net and one condition into a denoiser, without guidance. cond: (b, d)."""
 
-    def __init__(self, unet: nn.Module, cond: Tensor) -> None:
+    def __init__(self, unet: Model, cond: Tensor) -> None:
         self.unet = unet
-        self.cond = cond
+        self.conds = cond
 
     def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
         """x: (b, c, t, f); timestep: () -> (b, c, t, f)."""
-        return self.unet(x.to(self.cond.dtype), timestep, self.cond).to(x.dtype)
+        return self.run(self.unet, x, timestep)
+
+    def run(self, model: Model, x: Tensor, timestep: Tensor) -> Tensor:
+        """The same, of another model under the same condition."""
+        return model(x.to(self.conds.dtype), timestep, self.conds).to(x.dtype)
 
 
 def iterate(
-    denoiser: Denoiser,
+    denoiser: Denoiser | Sequence[Denoiser],
     plan: Plan,
     noise: Tensor,
     *,
     step_noise: Iterable[Tensor] | None = None,
-    step: Callable[[Denoiser, Tensor, Row, Tensor], tuple[Tensor, Tensor]] = denoise_step,
+    step: StepFunction = denoise_step,
 ) -> Iterator[Step]:
     """noise: (b, c, t, f) of unit variance -> one `Step` per row of the plan; the last carries the sample.
 
+    denoiser: one for all rows, or a sequence of one per row.
     step_noise: (k, b, c, t, f), or any iterable of k tensors (b, c, t, f); what a stochastic plan adds.
     step: `denoise_step`, or that function compiled.
 
@@ -106,33 +128,39 @@ def iterate(
             f"iterate: got step_noise of shape {tuple(step_noise.shape)}, expected "
             f"{(len(plan), *noise.shape)}"
         )
-    return _steps(denoiser, plan, noise, step_noise, step)
+    denoisers = denoiser if isinstance(denoiser, Sequence) else [denoiser] * len(plan)
+    if len(denoisers) != len(plan):
+        raise ValueError(
+            f"iterate: got {len(denoisers)} denoisers for {len(plan)} rows, expected one per row"
+        )
+    return _steps(denoisers, plan, noise, step_noise, step)
 
 
 def _steps(
-    denoiser: Denoiser,
+    denoisers: Sequence[Denoiser],
     plan: Plan,
     noise: Tensor,
     step_noise: Iterable[Tensor],
-    step: Callable[[Denoiser, Tensor, Row, Tensor], tuple[Tensor, Tensor]],
+    step: StepFunction,
 ) -> Iterator[Step]:
     dtype = torch.promote_types(noise.dtype, torch.float32)
     tables = plan.to(noise.device, dtype)
     state = tables.start(noise.to(dtype))
     timesteps = plan.timesteps.tolist()
-    for k, (row, extra) in enumerate(zip(tables.rows(), step_noise, strict=True)):
+    rows = zip(denoisers, tables.rows(), step_noise, strict=True)
+    for k, (denoiser, row, extra) in enumerate(rows):
         state, x0 = step(denoiser, state, row, extra.to(state))
         yield Step(k, timesteps[k], state[0], x0)
 
 
 @torch.no_grad()
 def sample(
-    denoiser: Denoiser,
+    denoiser: Denoiser | Sequence[Denoiser],
     plan: Plan,
     noise: Tensor,
     *,
     step_noise: Iterable[Tensor] | None = None,
-    step: Callable[[Denoiser, Tensor, Row, Tensor], tuple[Tensor, Tensor]] = denoise_step,
+    step: StepFunction = denoise_step,
 ) -> Tensor:
     """noise: (b, c, t, f) -> (b, c, t, f) latents: `iterate` run to its end, without gradients."""
     *_, last = iterate(denoiser, plan, noise, step_noise=step_noise, step=step)

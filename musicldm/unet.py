@@ -99,9 +99,7 @@ class UNet(nn.Module):
         Raises ValueError if a shape does not fit the config.
         """
         self._check(x, cond)
-        timestep = torch.as_tensor(timestep, device=x.device).expand(x.shape[0])
-        emb = torch.cat([self.time_embed(timestep, x.dtype), self.cond_embed(cond)], dim=-1)
-
+        emb = self.embed(timestep, cond)
         x = self.conv_in(x)
         skips = [x]
         for stage in self.down:
@@ -111,6 +109,11 @@ class UNet(nn.Module):
         for stage in self.up:
             x = stage(x, skips, emb)
         return self.conv_out(F.silu(self.norm_out(x)))
+
+    def embed(self, timestep: Tensor | float, cond: Tensor) -> Tensor:
+        """timestep: () or (b,); cond: (b, d) -> (b, 2e), [time | condition], for every residual block."""
+        timestep = torch.as_tensor(timestep, device=cond.device).expand(cond.shape[0])
+        return torch.cat([self.time_embed(timestep, cond.dtype), self.cond_embed(cond)], dim=-1)
 
     def _check(self, x: Tensor, cond: Tensor) -> None:
         c, d = self.config.in_channels, self.config.cond_dim

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-__all__ = ["HiFiGAN", "VocoderConfig"]
+__all__ = ["Conv1d", "ConvTranspose1d", "HiFiGAN", "VocoderConfig"]
 
 LAST_SLOPE = 0.01  # before conv_post torch's default was left in place; every other slope is the config's
 
@@ -66,12 +66,12 @@ class HiFiGAN(nn.Module):
         super().__init__()
         self.config = config
         channels = config.upsample_initial_channel
-        self.conv_pre = nn.Conv1d(config.model_in_dim, channels, 7, padding=3)
+        self.conv_pre = Conv1d(config.model_in_dim, channels, 7, padding=3)
         self.stages = nn.ModuleList()
         for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
             self.stages.append(Stage(config, channels, channels // 2, rate, kernel))
             channels //= 2
-        self.conv_post = nn.Conv1d(channels, 1, 7, padding=3)
+        self.conv_post = Conv1d(channels, 1, 7, padding=3)
 
     def forward(self, mel: Tensor) -> Tensor:
         """mel: (b, t, f) log-mel -> (b, s) waveform in (-1, 1).
@@ -97,7 +97,7 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.slope = config.leaky_relu_slope
-        self.up = nn.ConvTranspose1d(channels_in, channels, kernel, stride=rate, padding=(kernel - rate) // 2)
+        self.up = ConvTranspose1d(channels_in, channels, kernel, stride=rate, padding=(kernel - rate) // 2)
         self.res = nn.ModuleList(
             ResBlock(channels, k, dilations, self.slope)
             for k, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
@@ -116,11 +116,10 @@ class ResBlock(nn.Module):
         super().__init__()
         self.slope = slope
         self.convs1 = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2)
-            for d in dilations
+            Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2) for d in dilations
         )
         self.convs2 = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations
+            Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,3 +128,29 @@ class ResBlock(nn.Module):
             y = conv1(F.leaky_relu(x, self.slope))
             x = x + conv2(F.leaky_relu(y, self.slope))
         return x
+
+
+class Conv1d(nn.Conv1d):
+    """nn.Conv1d, computed as a 2-d convolution over one row.
+
+    The same products and the same weights. But a 2-d convolution follows the layout of what it is given, and
+    the mel comes channels-last (b, t, f), which the kernels of CPU and GPU like best: the whole generator
+    runs in it without a copy.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (b, c_in, t) -> (b, c, t)."""
+        (stride,), (dilation,) = self.stride, self.dilation
+        weight, padding = self.weight[:, :, None], (0, int(self.padding[0]))
+        return F.conv2d(x[:, :, None], weight, self.bias, (1, stride), padding, (1, dilation))[:, :, 0]
+
+
+class ConvTranspose1d(nn.ConvTranspose1d):
+    """nn.ConvTranspose1d, computed as a 2-d one over one row; see `Conv1d`."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """x: (b, c_in, t) -> (b, c, stride * t), more or less what kernel and padding leave."""
+        (stride,), padding = self.stride, (0, int(self.padding[0]))
+        return F.conv_transpose2d(x[:, :, None], self.weight[:, :, None], self.bias, (1, stride), padding)[
+            :, :, 0
+        ]

@@ -107,6 +107,9 @@ def _settings(options: argparse.Namespace) -> Settings:
         float32=options.float32,
         dtype=options.dtype,
         heads=options.heads,
+        compile=options.compile,
+        guidance_interval=inputs.as_interval(options.guidance_interval),
+        feature_reuse=inputs.as_count(options.feature_reuse, "--feature-reuse"),
     )
 
 

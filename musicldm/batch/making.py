@@ -42,6 +42,9 @@ class Settings:
     float32: bool
     dtype: str
     heads: str
+    compile: bool
+    guidance_interval: tuple[float, float] | None
+    feature_reuse: int
 
 
 class PipelineMaker:
@@ -66,6 +69,9 @@ class PipelineMaker:
             "device": _device_name(pipe.device),
             "dtype": settings.dtype,
             "heads": settings.heads,
+            "compile": settings.compile,
+            "guidance_interval": settings.guidance_interval,
+            "feature_reuse": settings.feature_reuse,
             "versions": {
                 "musicldm": __version__,
                 "python": platform.python_version(),
@@ -98,6 +104,8 @@ class PipelineMaker:
             num_waveforms_per_prompt=n,
             eta=settings.eta,
             seed=[seed + candidate for seed in seeds for candidate in range(n)],
+            guidance_interval=settings.guidance_interval,
+            feature_reuse=settings.feature_reuse,
         )
         assert isinstance(output, MusicLDMOutput)
         wall = time.perf_counter() - start

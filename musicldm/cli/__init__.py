@@ -12,18 +12,14 @@ from collections.abc import Sequence
 
 from . import batch, beats, generate, inspect, manifest, mix, report, train
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 COMMANDS = (generate, batch, report, inspect, manifest, beats, mix, train)  # as in `musicldm --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, 1 for an error that was reported, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="musicldm", description="Text to music by latent diffusion.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(format="musicldm: %(message)s")
     try:
         return int(options.run(options))
@@ -33,3 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
         print(f"musicldm: error: {error}", file=sys.stderr)
         return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """What `musicldm --help` shows."""
+    whole = argparse.ArgumentParser(prog="musicldm", description="Text to music by latent diffusion.")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return whole

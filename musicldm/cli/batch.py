@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import add_model_options, add_sampling_options, load_pipeline
+from .options import add_model_options, add_sampling_options, add_speed_options, load_pipeline
 
 __all__ = ["add", "run"]
 
@@ -46,6 +46,7 @@ def add(commands: Any) -> None:
     batch.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
     add_model_options(batch)
     add_sampling_options(batch, seed="a whole number that names the run's noise (default: 0)")
+    add_speed_options(batch)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .options import add_model_options, add_sampling_options, load_pipeline
+from .options import add_model_options, add_sampling_options, add_speed_options, load_pipeline
 
 __all__ = ["add", "run"]
 
@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
     )
     add_model_options(generate)
     add_sampling_options(generate, seed="a whole number that names the clip; default: a new one")
+    add_speed_options(generate)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
             num_waveforms_per_prompt=options.candidates,
             eta=options.eta,
             seed=seed,
+            guidance_interval=options.guidance_interval,
+            feature_reuse=options.feature_reuse,
             callback=lambda step, timestep, latents: bar.update(),
         )
     elapsed = time.perf_counter() - start

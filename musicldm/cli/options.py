@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-__all__ = ["add_model_options", "add_sampling_options", "load_pipeline"]
+__all__ = ["add_model_options", "add_sampling_options", "add_speed_options", "load_pipeline"]
 
 SCHEDULERS = {  # name on the command line -> class in `schedulers`
     "ddim": "DDIM",
@@ -63,6 +63,27 @@ def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None
     )
 
 
+def add_speed_options(command: argparse.ArgumentParser) -> None:
+    """--compile, and the approximations --guidance-interval and --feature-reuse."""
+    group = command.add_argument_group("speed")
+    group.add_argument(
+        "--compile", action="store_true", help="compile the networks first: minutes once, for many clips"
+    )
+    group.add_argument("--guidance-interval", type=_interval, metavar="LOW-HIGH",
+                       help="guide between these timesteps only (0 clean, 999 noise), as in 200-800: faster, "
+                       "another clip; default: everywhere")  # fmt: skip
+    group.add_argument("--feature-reuse", type=int, default=1, metavar="N",
+                       help="compute the deep levels of the network at every N-th step only: faster, "
+                       "another clip; default: at every step")  # fmt: skip
+
+
+def _interval(text: str) -> tuple[float, float]:
+    low, dash, high = text.partition("-")
+    if not dash:
+        raise ValueError(f"{text}: expected LOW-HIGH")
+    return float(low), float(high)
+
+
 def load_pipeline(options: argparse.Namespace) -> Any:
     """The pipeline that `add_model_options` and `--scheduler` describe, on its device."""
     import torch
@@ -80,4 +101,4 @@ def load_pipeline(options: argparse.Namespace) -> Any:
     ).to(device)
     if options.scheduler is not None:
         pipe.scheduler = getattr(schedulers, SCHEDULERS[options.scheduler]).from_config(pipe.scheduler)
-    return pipe
+    return pipe.compile() if options.compile else pipe
