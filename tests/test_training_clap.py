@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from training_waves import NAMES, Waves, check_resumes_exactly, check_two_are_on
 from musicldm.audio import write
 from musicldm.checkpoint import load_front_end, load_network
 from musicldm.clap import CLAP
-from musicldm.training.clap import CLAPSettings, CLAPStage, save_front_end
+from musicldm.training.clap import CLAPSettings, CLAPStage, Config, save_front_end
 from musicldm.training.clap_parts import CLAP_SMALL, start_clap
-from musicldm.training.command import run_stage
-from musicldm.training.config import ConfigError
+from musicldm.training.command import example, run_stage
+from musicldm.training.config import ConfigError, keys_of, parse, read_toml
 from musicldm.training.contrastive import contrastive, retrieval
 from musicldm.training.distributed import Group
 from musicldm.training.stage import Draws, collate
@@ -246,6 +247,13 @@ def test_what_the_config_may_not_ask_for(toml, tmp_path):
     manifest.write_text(manifest.read_text().replace(', "caption": "a low drone"', ""))
     with pytest.raises(ConfigError, match=r"1 tracks have no caption, .*0\.wav first"):
         run_stage("clap", toml(f'init = "{TINY}"'), bar=False)
+
+
+def test_the_example_config_is_understood():
+    path = example(Path("clap"))
+    parsed = parse(Config, read_toml(path), str(path))
+    assert parsed.parts.clap == "preset:small"
+    assert all(meaning for _, _, meaning in keys_of(Config))
 
 
 def test_the_front_end_is_written_whole(tmp_path):

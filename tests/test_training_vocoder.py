@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import draw, relative
 from torch import nn
+from training_toys import write_clips
 from training_waves import Waves, check_resumes_exactly, check_two_are_one, config, losses, train, wave
 
-from musicldm.checkpoint import load_network
+from musicldm.checkpoint import load_network, save_network
 from musicldm.mel import log_mel
 from musicldm.training import gan
+from musicldm.training.command import example, run_stage
+from musicldm.training.config import ConfigError, keys_of, parse, read_toml
 from musicldm.training.discriminators import (
     PERIODS,
     Judgement,
@@ -24,7 +29,7 @@ from musicldm.training.discriminators import (
 )
 from musicldm.training.distributed import Group
 from musicldm.training.stage import Draws
-from musicldm.training.vocoder import VocoderSettings, VocoderStage, fold, normed, segment
+from musicldm.training.vocoder import Config, VocoderSettings, VocoderStage, fold, normed, segment
 from musicldm.vocoder import HiFiGAN, VocoderConfig
 
 TINY = VocoderConfig(
@@ -211,3 +216,51 @@ def test_evaluation_hears_whole_clips_and_needs_no_judge():
         gan.mel_distance(made, log_mel(batch["wave"])).item(), rel=1e-6
     )
     assert all(torch.equal(value, before[name]) for name, value in stage.judges.state_dict().items())
+
+
+# ---- the command -------------------------------------------------------------------------------------
+
+
+def test_the_example_config_is_understood():
+    path = example(Path("vocoder"))
+    parsed = parse(Config, read_toml(path), str(path))
+    assert parsed.vocoder == VocoderSettings()  # the paper's
+    assert all(meaning for _, _, meaning in keys_of(Config))
+
+
+def test_a_checkpoint_s_vocoder_is_trained_on_by_a_config(tmp_path):
+    """From files to files: what was read is what the run starts from, and it moves."""
+    clips = write_clips(tmp_path / "clips", n=4)
+    path = tmp_path / "v.toml"
+    path.write_text(
+        f"""output = "{tmp_path / "run"}"
+device = "cpu"
+[data]
+manifest = "{clips}"
+seconds = 0.16
+[parts]
+init = "{tmp_path / "before"}"
+[loop]
+steps = 1
+batch_size = 2
+ema = 0.0
+[vocoder]
+judge_width = 128
+judge_from = 1
+segment = 1280
+lr = 1e-2
+"""
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        before = HiFiGAN(TINY)
+    save_network(tmp_path / "before", "vocoder", before)
+    assert run_stage("vocoder", path, bar=False).step == 1
+    after = load_network(tmp_path / "run", "vocoder").state_dict()
+    moved = [(after[name] - tensor).abs().max().item() for name, tensor in before.state_dict().items()]
+    assert 0 < max(moved) < 0.2
+    with pytest.raises(ConfigError, match=r"vocoder\.segment: got 800"):
+        run_stage("vocoder", path, overrides=["vocoder.segment=800", f"output={tmp_path / 'x'}"], bar=False)
+    save_network(tmp_path / "other", "vocoder", HiFiGAN(replace(TINY, model_in_dim=80)))
+    with pytest.raises(ConfigError, match="got 80 mel bins, expected 64"):
+        run_stage("vocoder", path, overrides=[f"parts.init={tmp_path / 'other'}"], bar=False)

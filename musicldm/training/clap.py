@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,7 @@ class Parts:
     clap: str | dict[str, Any] = key(
         'from scratch: "preset:16k", "preset:small", or a table with text_config and audio_config', ""
     )
-    feature_extractor: dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "from scratch: settings of the mel front end"}
-    )
+    feature_extractor: dict[str, Any] | None = key("from scratch: settings of the mel front end", None)
     vocab_size: int = key("from scratch: tokens of the tokenizer, which is learnt from the captions", 4096)
 
 
@@ -155,7 +153,7 @@ def build(config: Config, group: Group) -> tuple[CLAPStage, ClipSource, ClipSour
         begun = output if any(output.glob("checkpoints/*")) else None
         captions = [caption for track in train.clips.tracks for caption in track.captions]
         clap = start_clap(
-            parts.clap, parts.feature_extractor, captions,
+            parts.clap, parts.feature_extractor or {}, captions,
             vocab_size=parts.vocab_size, seed=config.seed, begun=begun,
         )  # fmt: skip
         if group.first and begun is None:
