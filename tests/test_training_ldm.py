@@ -281,7 +281,8 @@ def test_a_stopped_run_continues_bit_for_bit_from_the_command_line(tmp_path, cli
 
 def test_cached_clips_are_the_same_clips(tmp_path, clips):
     """Whole tracks, so that nothing is random about them: kept or made anew, the curve is the same."""
-    path = settings_toml(tmp_path, clips, data={"manifest": str(clips), "seconds": 1.0})
+    loop = {"steps": 2, "batch_size": 8, "log_every": 1}
+    path = settings_toml(tmp_path, clips, data={"manifest": str(clips), "seconds": 1.0}, loop=loop)
     cache = tmp_path / "a" / "cache" / "clips"
     run_stage("ldm", path, overrides=[f"output={tmp_path / 'a'}", "data.repeat_after=1"], bar=False)
     run_stage("ldm", path, overrides=[f"output={tmp_path / 'b'}"], bar=False)
