@@ -39,10 +39,13 @@ __all__ = [
     "hub_tensors",
     "load_components",
     "load_front_end",
+    "load_network",
+    "load_scheduler",
     "model_index",
     "read_tensors",
     "resolve",
     "save_components",
+    "save_network",
     "trained_heads",
 ]
 
@@ -313,35 +316,69 @@ def load_front_end(root: Path) -> dict[str, Any]:
     return {"tokenizer": tokenizer, "feature_extractor": extractor}
 
 
+def load_network(
+    id_or_folder: str | os.PathLike[str], component: str, *, torch_dtype: torch.dtype | None = torch.float32
+) -> Any:
+    """One of "unet", "vae", "vocoder" and "text_encoder", in evaluation mode, from a checkpoint that may lack
+    the others.
+
+    Raises as `load_components` does.
+    """
+    root = resolve(id_or_folder)
+    try:
+        checked = _checked(root / component, component, None, None)
+        if component == "text_encoder":
+            return _load_text_encoder(checked, torch_dtype)
+        return _load(checked, torch_dtype)
+    except OSError as error:
+        raise CheckpointError(
+            f"{component} of {os.fspath(id_or_folder)!r} cannot be read: {error}"
+        ) from error
+
+
+def load_scheduler(id_or_folder: str | os.PathLike[str]) -> Any:
+    """The scheduler of a checkpoint. Raises as `load_components` does."""
+    return _scheduler(resolve(id_or_folder) / "scheduler")
+
+
+def save_network(folder: str | os.PathLike[str], component: str, module: Any) -> None:
+    """Write one network of the hub's layout (its config and weights) into a checkpoint's folder.
+
+    Raises CheckpointError if it cannot be written, or a weight is not finite; the folder is then as it was.
+    """
+    with folder_in_one_piece(Path(folder)) as root:
+        _write_network(root / component, component, module)
+
+
 def save_components(folder: str | os.PathLike[str], components: Mapping[str, Any]) -> None:
     """Write the hub's layout: a folder that this package, Diffusers 0.33.1 and the hub can read.
 
     Raises CheckpointError if it cannot be written, or a weight is not finite; the folder is then as it was.
     """
-    unet, vae, vocoder = components["unet"], components["vae"], components["vocoder"]
-    text_encoder, scheduler = components["text_encoder"], dict(components["scheduler"].config)
-    configs = {
-        "unet": hub_config.unet_to_hub(asdict(unet.config)),
-        "vae": hub_config.vae_to_hub(asdict(vae.config)),
-        "vocoder": hub_config.vocoder_to_hub(asdict(vocoder.config)),
-        "text_encoder": text_encoder.config.to_dict() | {"architectures": ["ClapModel"]},
-    }
-    tables = {
-        "unet": diffusers_layout.UNET,
-        "vae": diffusers_layout.VAE,
-        "vocoder": _vocoder_table(vocoder.config),
-        "text_encoder": diffusers_layout.CLAP,
-    }
+    scheduler = dict(components["scheduler"].config)
     with folder_in_one_piece(Path(folder)) as root:
         for name in NETWORKS:
-            write_json(root / name / "config.json", configs[name])
-            state = components[name].state_dict()
-            kept = {key: value for key, value in state.items() if not tables[name].why_ignored(key)}
-            write_tensors(root / name / f"{STEMS[name]}.safetensors", invert(tables[name], kept))
+            _write_network(root / name, name, components[name])
         components["tokenizer"].save_pretrained(root / "tokenizer")
         components["feature_extractor"].save_pretrained(root / "feature_extractor")
         write_json(root / "scheduler" / "scheduler_config.json", scheduler)
         write_json(root / "model_index.json", model_index(scheduler["_class_name"]))
+
+
+def _write_network(folder: Path, component: str, module: Any) -> None:
+    if component == "text_encoder":
+        config = module.config.to_dict() | {"architectures": ["ClapModel"]}
+        table = diffusers_layout.CLAP
+    else:
+        to_hub = {
+            "unet": hub_config.unet_to_hub, "vae": hub_config.vae_to_hub, "vocoder": hub_config.vocoder_to_hub
+        }  # fmt: skip
+        config = to_hub[component](asdict(module.config))
+        _, table = empty_network(component, config, str(folder))
+    write_json(folder / "config.json", config)
+    state = module.state_dict()
+    kept = {key: value for key, value in state.items() if not table.why_ignored(key)}
+    write_tensors(folder / f"{STEMS[component]}.safetensors", invert(table, kept))
 
 
 def model_index(scheduler: str) -> dict[str, Any]:

@@ -16,7 +16,14 @@ from torch import Tensor
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
 from transformers.utils import logging as transformers_logging
 
-__all__ = ["CLAP", "build_model", "load_feature_extractor", "load_tokenizer"]
+__all__ = [
+    "CLAP",
+    "build_model",
+    "load_feature_extractor",
+    "load_tokenizer",
+    "new_feature_extractor",
+    "new_model",
+]
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +51,7 @@ class CLAP:
 
         A prompt over the tokenizer's limit (512 in the published model) is cut, with a warning.
         """
-        tokens = self._tokenize(list(texts)).to(self.model.device)
-        features = self.model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
-        return _unit(features)
+        return self.encode_text(texts)
 
     @torch.no_grad()
     def embed_audio(self, wave: np.ndarray | Tensor, rate: int) -> Tensor:
@@ -55,10 +60,25 @@ class CLAP:
         Resampled to the model's rate (48 kHz) by soxr. A clip over 10 s is cut to its middle 10 s; a shorter
         one is repeated, then padded with silence, as in CLAP's training.
         """
+        return self.encode_audio(self.features(wave, rate))
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """`embed_text` with gradients, for training."""
+        tokens = self._tokenize(list(texts)).to(self.model.device)
+        features = self.model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        return _unit(features)
+
+    def encode_audio(self, features: Mapping[str, Tensor]) -> Tensor:
+        """What `features` gave -> (b, d) unit-norm embeddings, with gradients for the model."""
+        inputs = features["input_features"].to(self.model.device, self.model.dtype)
+        return _unit(self.model.get_audio_features(inputs, is_longer=features["is_longer"].to(inputs.device)))
+
+    def features(self, wave: np.ndarray | Tensor, rate: int) -> dict[str, Tensor]:
+        """wave: (b, s) or (s,) at `rate` Hz -> "input_features" (b, 1, t, f) in dB, "is_longer" (b, 1)."""
         extractor = self.feature_extractor
         waves = np.atleast_2d(torch.as_tensor(wave).detach().float().cpu().numpy())
         if waves.ndim != 2 or not waves.shape[1]:
-            raise ValueError(f"CLAP.embed_audio: got {waves.shape}, expected (b, s) or (s,) mono samples")
+            raise ValueError(f"CLAP: got {waves.shape}, expected (b, s) or (s,) mono samples")
         waves = soxr.resample(waves.T, rate, extractor.sampling_rate, quality="HQ").T
         start = max(0, (waves.shape[1] - extractor.nb_max_samples) // 2)
         waves = waves[:, start : start + extractor.nb_max_samples]
@@ -69,8 +89,7 @@ class CLAP:
             # an unfused model takes one channel with Slaney's mel bank, whatever the file says
             truncation="fusion" if self.model.config.audio_config.enable_fusion else "rand_trunc",
         )
-        inputs = features["input_features"].to(self.model.device, self.model.dtype)
-        return _unit(self.model.get_audio_features(inputs, is_longer=features["is_longer"].to(inputs.device)))
+        return {name: features[name] for name in ("input_features", "is_longer")}
 
     def _tokenize(self, texts: list[str]) -> Any:
         limit = min(
@@ -117,6 +136,16 @@ def build_model(config_folder: Path, tensors: Mapping[str, Tensor], where: str) 
     if problems:
         raise ValueError(f"CLAP: {where} does not fit its config:\n  " + "\n  ".join(problems))
     return model.eval()
+
+
+def new_model(config: Mapping[str, Any]) -> ClapModel:
+    """A `ClapModel` of a hub config, with random weights from torch's global generator."""
+    return ClapModel(ClapConfig(**config))
+
+
+def new_feature_extractor(settings: Mapping[str, Any]) -> ClapFeatureExtractor:
+    """The mel front end with these settings of preprocessor_config.json."""
+    return ClapFeatureExtractor(**settings)
 
 
 def load_tokenizer(folder: Path) -> Any:

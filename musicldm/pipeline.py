@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import audio, chunks, inputs
+from . import audio, chunks, inputs, lora, lora_file
 from .approximations import Steps, in_interval
 from .checkpoint import Heads, load_components, save_components
 from .clap import CLAP
@@ -123,8 +123,27 @@ class MusicLDMPipeline:
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write a folder in the hub's layout (safetensors), which Diffusers 0.33.1 can read too."""
+        """Write a folder in the hub's layout (safetensors), which Diffusers 0.33.1 can read too.
+
+        Raises ValueError while an adapter is loaded: the base or the merged model could be meant.
+        """
+        if lora.is_attached(self.unet):
+            raise ValueError(
+                "save_pretrained: an adapter is loaded; call pipe.unload_lora() to write the model without "
+                "it, or musicldm.lora.merge(pipe.unet) to write the model with it"
+            )
         save_components(folder, self.components)
+
+    def load_lora(self, path: str | os.PathLike[str], scale: float = 1.0, *, any_base: bool = False) -> None:
+        """Put a LoRA adapter (.safetensors) on the U-Net, `scale` times as strong, beside those there.
+
+        The errors are those of `lora_file.load_adapter`. Pipelines that share the U-Net share the adapter.
+        """
+        lora_file.load_adapter(self.unet, path, scale, any_base=any_base)
+
+    def unload_lora(self) -> None:
+        """Take all adapters off the U-Net, merged ones too; it is then as it was, bit for bit."""
+        lora.detach(self.unet)
 
     @property
     def components(self) -> dict[str, Any]:
@@ -247,7 +266,8 @@ class MusicLDMPipeline:
         seed: an int, or one per clip; clip k of an int has seed + k, and sounds the same alone or in any
         batch. generator: draws as the published pipeline does. latents: (b n, c, rows, columns) of unit
         variance. guidance_scale: up to 1 there is no guidance, as in the published pipeline. eta: share of
-        ancestral noise, for DDIM. callback(step, timestep, latents): the latents are live.
+        ancestral noise, for DDIM. cross_attention_kwargs: {"scale": s} makes the loaded adapters s times as
+        strong for this call. callback(step, timestep, latents): the latents are live.
 
         Two approximations, off by default (see `approximations`): guidance_interval, the lowest and the
         highest timestep (0 clean, 999 noise) with guidance; feature_reuse=n, the deep levels of the U-Net at
@@ -263,10 +283,7 @@ class MusicLDMPipeline:
         guidance = inputs.as_guidance(guidance_scale)
         if output_type not in ("np", "pt", "latent"):
             raise ValueError(f"output_type: got {output_type!r}, expected 'np', 'pt' or 'latent'")
-        if cross_attention_kwargs:
-            raise ValueError(
-                f"cross_attention_kwargs: got {cross_attention_kwargs}, but no adapter is loaded"
-            )
+        lora_scale = lora.call_scale(self.unet, cross_attention_kwargs)
         prompts, negatives = inputs.as_conditions(
             prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, self.clap.dim
         )
@@ -290,7 +307,7 @@ class MusicLDMPipeline:
         noise = draw() if latents is None else latents.to(self.device)
         step_noise = (draw() for _ in range(len(plan))) if plan.stochastic else None
         run = self._steps.start(every)
-        with self._placed(self.unet):
+        with self._placed(self.unet), lora.scaled(self.unet, lora_scale):
             for step in iterate(denoiser, plan, noise.float(), step_noise=step_noise, step=run):
                 if callback is not None and step.row % callback_steps == 0:
                     callback(step.row, step.timestep, step.x)

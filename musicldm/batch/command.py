@@ -25,7 +25,7 @@ from .making import PipelineMaker, Settings
 from .record import Record, locked, open_record
 from .rows import BadRow, PromptFile, Row
 from .run import Progress, Stop, make_all
-from .seeds import model_digests, value_digest
+from .seeds import file_digest, model_digests, value_digest
 from .shards import Shard
 
 __all__ = ["run_batch"]
@@ -51,11 +51,10 @@ def run_batch(
     survey = prompts.survey(shard.has)
     model = resolve(options.model)
     digests = model_digests(model)
-    about_model = {"name": options.model, "sha256": value_digest(digests)}
+    about_model = {"name": options.model, "sha256": value_digest(digests), **_adapters(options)}
     how_read = {"encoding": prompts.encoding, "columns": prompts.columns or None}
-    record = Record(
-        {**asdict(settings), **how_read, "model_sha256": about_model["sha256"]}, prompts.path, survey
-    )
+    made_with = {**asdict(settings), **how_read, "model_sha256": about_model["sha256"], **_adapters(options)}
+    record = Record(made_with, prompts.path, survey)
 
     def maker() -> PipelineMaker:
         device = shard.device(options.device, torch.cuda.device_count())
@@ -111,6 +110,15 @@ def _settings(options: argparse.Namespace) -> Settings:
         guidance_interval=inputs.as_interval(options.guidance_interval),
         feature_reuse=inputs.as_count(options.feature_reuse, "--feature-reuse"),
     )
+
+
+def _adapters(options: argparse.Namespace) -> dict[str, Any]:
+    """What the record says about --lora: bytes and strength, in their order; nothing if there is none.
+
+    Raises OSError if a file is not there.
+    """
+    loras = [{"sha256": file_digest(file)[0], "scale": scale} for file, scale in options.lora]
+    return {"lora": loras} if loras else {}
 
 
 def _others(prompts: PromptFile, shard: Shard) -> Callable[[int, str | None], bool]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from musicldm.audio import resample
 from musicldm.mel import MUSICLDM_16K, log_mel
 
-__all__ = ["mel_picture", "png"]
+__all__ = ["log_mel_picture", "mel_picture", "png"]
 
 WIDTH = 384  # columns at most: what a page shows
 QUIET, LOUD = -9.0, 2.0  # natural log of mel magnitude, first and last colour; the same for every clip
@@ -34,7 +34,11 @@ def mel_picture(wave: NDArray[np.float32], rate: int) -> bytes:
         wave = resample(wave, rate, MUSICLDM_16K.sampling_rate)
     least = MUSICLDM_16K.n_fft // 2 + 1
     padded = np.pad(wave, (0, max(0, least - len(wave))))
-    mel = log_mel(torch.from_numpy(padded)[None])[0, 0].numpy()  # t f
+    return log_mel_picture(log_mel(torch.from_numpy(padded)[None])[0, 0].numpy())
+
+
+def log_mel_picture(mel: NDArray[np.float32]) -> bytes:
+    """mel: (t, f) natural log-mel -> a PNG, f pixels high (low ones at the bottom), time to the right."""
     edges = np.linspace(0, len(mel), min(WIDTH, len(mel)) + 1).astype(int)
     columns = np.stack([mel[a:b].max(axis=0) for a, b in pairwise(edges)])
     levels = np.clip((columns.T[::-1] - QUIET) / (LOUD - QUIET), 0, 1) * (len(PALETTE) - 1)

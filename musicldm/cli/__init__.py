@@ -10,20 +10,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from . import batch, beats, corpus, generate, inspect, manifest, mix, report
+from . import batch, beats, corpus, generate, inspect, manifest, mix, report, train
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (
-    generate,
-    batch,
-    report,
-    inspect,
-    manifest,
-    beats,
-    mix,
-    corpus,
-)  # in the order of `musicldm --help`
+COMMANDS = (generate, batch, report, inspect, manifest, beats, mix, train, corpus)  # as in `musicldm --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

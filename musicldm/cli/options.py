@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 __all__ = ["add_model_options", "add_sampling_options", "add_speed_options", "load_pipeline"]
@@ -22,7 +23,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
-    """--model, --device, --dtype, --heads."""
+    """--model, --device, --dtype, --heads, --lora."""
     group = command.add_argument_group("model")
     group.add_argument("--model", default="ucsd-reach/musicldm", metavar="ID_OR_FOLDER",
                        help="checkpoint in the hub's layout (default: %(default)s)")  # fmt: skip
@@ -34,6 +35,9 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--heads", choices=("as-config", "as-trained"), default="as-config",
                        help="of the U-Net: as its config says (default), or one per 32 channels")  # fmt: skip
+    group.add_argument("--lora", type=_adapter, action="append", default=[], metavar="FILE[:SCALE]",
+                       help="adapter for the U-Net, SCALE times as strong (default: 1); "
+                       "repeatable")  # fmt: skip
 
 
 def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None:
@@ -61,6 +65,15 @@ def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None
     group.add_argument(
         "--candidates", type=int, default=1, metavar="N", help="make N clips, keep the best by CLAP"
     )
+
+
+def _adapter(text: str) -> tuple[Path, float]:
+    """FILE or FILE:SCALE. A colon that no number follows belongs to the file's name."""
+    name, colon, scale = text.rpartition(":")
+    try:
+        return (Path(name), float(scale)) if colon else (Path(text), 1.0)
+    except ValueError:
+        return Path(text), 1.0
 
 
 def add_speed_options(command: argparse.ArgumentParser) -> None:
@@ -99,6 +112,8 @@ def load_pipeline(options: argparse.Namespace) -> Any:
         torch_dtype=getattr(torch, options.dtype),
         heads=None if options.heads == "as-config" else options.heads,
     ).to(device)
+    for file, scale in options.lora:
+        pipe.load_lora(file, scale)
     if options.scheduler is not None:
         pipe.scheduler = getattr(schedulers, SCHEDULERS[options.scheduler]).from_config(pipe.scheduler)
     return pipe.compile() if options.compile else pipe
