@@ -20,7 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-RESULTS = Path(os.environ.get("MUSICLDM_RESULTS") or Path(__file__).parent / "results")  # run_gpu.sh: elsewhere
+RESULTS = Path(
+    os.environ.get("MUSICLDM_RESULTS") or Path(__file__).parent / "results"
+)  # run_gpu.sh: elsewhere
 
 
 def seconds(function: Callable[[], Any]) -> float:

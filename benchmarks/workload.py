@@ -82,7 +82,9 @@ def count(function: Callable[[], Tensor], network: nn.Module) -> dict[str, float
     hooks = [
         each.register_forward_hook(upsampled) for each in network.modules() if isinstance(each, Upsample)
     ]
-    on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flop}  # torch leaves it out
+    on_cpu = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flop
+    }  # torch leaves it out
     counter = FlopCounterMode(display=False, custom_mapping=on_cpu)
     with counter, torch.no_grad():
         function()
