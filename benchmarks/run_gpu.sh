@@ -103,8 +103,12 @@ if torch.cuda.is_available(): print(torch.cuda.get_device_properties(0))' || ret
   nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm,clocks.sm,temperature.gpu --format=csv
 }
 
-facts >"$out/facts.txt" 2>&1 && status=ok || { status=FAILED; failed=1; }
-echo "$status facts" >>"$summary"
+if facts >"$out/facts.txt" 2>&1; then
+  echo "ok       facts" >>"$summary"
+else
+  echo "FAILED   facts; see facts.txt" >>"$summary"
+  failed=1
+fi
 cat "$out/facts.txt"
 
 if [ -z "$folder" ]; then

@@ -21,6 +21,7 @@ README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 COLUMNS = ("U-Net guided step", "VAE decode", "vocoder")
 WHOLE = "prompt to waveform"
+NOTHING = "-"  # not measured
 NAMES = {  # in the JSON -> in the table
     "Diffusers, eager float32": "Diffusers 0.33.1, eager float32",
     "Diffusers, compiled bfloat16": "Diffusers 0.33.1, compiled bfloat16",
@@ -41,7 +42,7 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 def cell(row: dict[str, Any] | None) -> str:
     """Ratio and seconds."""
     if row is None or "ratio" not in row:
-        return "–"
+        return NOTHING
     return f"{row['ratio']:.2f} ({row['median_s']:.3g} s)"
 
 
@@ -69,7 +70,7 @@ def speed(files: dict[str, dict[str, Any]]) -> list[str]:
 def distances(clip: dict[str, Any] | None) -> list[str]:
     """Of a clip to that of this package in eager float32."""
     if clip is None:
-        return ["–", "–"]
+        return [NOTHING, NOTHING]
     return [f"{100 * clip['latents_difference']:.2g} %", f"{clip['spectral_distance_db']:.2g} dB"]
 
 
