@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
+def main() -> int:
     """Exit status 1 if a variant failed; the rest is measured and saved all the same."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -111,8 +111,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         options.folder = make(options.folder or Path(temporary))
         rows = measure(options)
-    sys.exit(any("error" in row for row in rows))
+    return int(any("error" in row for row in rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

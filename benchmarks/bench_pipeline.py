@@ -81,7 +81,11 @@ def line(rows: list[dict[str, Any]], field: str) -> dict[str, Any]:
 
 def floor(roofline: list[dict[str, Any]], row: dict[str, Any], dtype: str) -> float | None:
     """Seconds that the operations of one run take at the measured ceilings; None if it was not measured."""
-    rates = {each["ceiling"]: each.get("gflop_per_s") for each in roofline if each.get("dtype") == dtype}
+    rates = {
+        each["ceiling"]: each["gflop_per_s"]
+        for each in roofline
+        if "gflop_per_s" in each and "ceiling" in each and each["dtype"] == dtype
+    }
     networks = {each["what"]: each for each in roofline if "what" in each}
     if not {"matrix product", "convolution"} <= rates.keys() or set(networks) != set(MODULES):
         return None

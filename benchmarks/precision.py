@@ -55,7 +55,7 @@ class Watch:
         if not torch.isfinite(output).all():
             self.not_finite = self.not_finite or name or "the whole"
             return
-        magnitude = float(output.abs().max())
+        magnitude = float(output.detach().abs().max())
         if magnitude > self.largest:
             self.largest, self.where = magnitude, name or "the whole"
 

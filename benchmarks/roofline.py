@@ -38,7 +38,7 @@ CONVOLUTIONS = [(2, 128, 256, 16), (2, 256, 128, 8), (1, 128, 1024, 64), (1, 256
 if ON_GPU:
     MATRICES += [(8192, 8192, 8192), (16384, 4096, 4096)]
     CONVOLUTIONS += [(16, 512, 128, 64), (32, 256, 256, 64)]
-LEAST = 0.1 if ON_GPU else 0.4  # seconds to try each contestant of a ceiling
+LEAST = 0.1 if ON_GPU else 0.4  # seconds to try each contestant of a ceiling; --quick: three calls
 
 OPERATIONS = (  # the first whose word is in the operator's name
     ("convolution", ("conv",)),
@@ -52,10 +52,10 @@ OPERATIONS = (  # the first whose word is in the operator's name
 REST = "rest"
 
 
-def best_rate(function: Callable[[], Any], gflop: float) -> float:
+def best_rate(function: Callable[[], Any], gflop: float, quick: bool) -> float:
     """GFLOP/s of the fastest of many calls."""
     function()
-    times, end = [], time.perf_counter() + LEAST
+    times, end = [], time.perf_counter() + (0 if quick else LEAST)
     while len(times) < 3 or time.perf_counter() < end:
         times.append(seconds(function))
     return gflop / min(times)
@@ -95,11 +95,11 @@ def ceilings(quick: bool) -> Iterator[dict[str, Any]]:
         tried: dict[str, dict[str, float]] = {"matrix product": {}, "convolution": {}}
         for m, k, n in matrices:
             for layout, function in products(m, k, n, dtype):
-                rate = best_rate(function, 2e-9 * m * k * n)
+                rate = best_rate(function, 2e-9 * m * k * n, quick)
                 tried["matrix product"][f"{m} x {k} x {n}, {layout}"] = round(rate, 1)
         for b, c, t, f in shapes:
             for layout, function in convolutions((b, c, t, f), dtype):
-                rate = best_rate(function, 2e-9 * 9 * b * c * c * t * f)
+                rate = best_rate(function, 2e-9 * 9 * b * c * c * t * f, quick)
                 tried["convolution"][f"({b}, {c}, {t}, {f}), {layout}"] = round(rate, 1)
         for operation, rates in tried.items():
             best = max(rates, key=lambda key: rates[key])
@@ -114,7 +114,7 @@ def ceilings(quick: bool) -> Iterator[dict[str, Any]]:
     mb = 64 if quick else (2048 if ON_GPU else 512)
     source = torch.ones(mb * 250_000, device=DEVICE)
     target = torch.empty_like(source)
-    copied = best_rate(lambda: target.copy_(source), 2 * mb / 1e3)
+    copied = best_rate(lambda: target.copy_(source), 2 * mb / 1e3, quick)
     yield {"ceiling": "copy", "dtype": "bytes read and written", "gb_per_s": round(copied, 1), "mb": mb}
 
 

@@ -16,35 +16,39 @@ from helpers import TINY
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-SHARED = ("harness", "published", "workload")
 CLIP = "0.16"  # seconds: four rows of latents
 
 
 @pytest.fixture
-def script(monkeypatch, tmp_path):
-    """A benchmark's main, in this process: importing torch again would cost more than all of it."""
+def bench(monkeypatch, tmp_path):
+    """Imports a benchmark whose results go to tmp_path; afterwards nothing of it is left."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setenv("MUSICLDM_RESULTS", str(tmp_path))
     before = set(sys.modules)
+    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield importlib.import_module
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+    for path in BENCHMARKS.glob("*.py"):
+        if path.stem not in before:
+            sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def script(bench, monkeypatch, tmp_path):
+    """A benchmark's main, in this process: importing torch again would cost more than all of it."""
 
     def run(name: str, *arguments: str) -> list[dict]:
         monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py", "--folder", str(TINY), *arguments])
-        importlib.import_module(name).main()
+        assert not bench(name).main()
         stored = json.loads((tmp_path / f"{name}.json").read_text())
         assert stored["machine"]["torch"] == torch.__version__
         return stored["rows"]
 
-    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    yield run
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
-    for name in set(sys.modules) - before:  # the next test's results lie elsewhere
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == BENCHMARKS:
-            del sys.modules[name]
+    return run
 
 
-def test_operations_are_counted_as_executed_and_as_published(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    workload = importlib.import_module("workload")
+def test_operations_are_counted_as_executed_and_as_published(bench):
+    workload = bench("workload")
     conv = torch.nn.Conv2d(3, 5, 3, padding=1)
     found = workload.count(lambda: conv(torch.ones(2, 3, 8, 4)), conv)
     assert found["convolution"] == pytest.approx(2e-9 * 2 * 3 * 5 * 9 * 8 * 4)
@@ -81,18 +85,21 @@ def test_roofline_and_the_pipeline_with_its_floor(script, tmp_path):
     assert set(fits) == {"batch", "steps"}
 
 
-def test_a_straight_line_has_an_r_squared_of_one(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    line = importlib.import_module("bench_pipeline").line
+def test_a_straight_line_has_an_r_squared_of_one(bench):
+    line = bench("bench_pipeline").line
     fit = line([{"steps": x, "median_s": 2 * x + 3} for x in (5, 10, 20)], "steps")
     assert fit == {"slope_s": 2, "intercept_s": 3, "r_squared": 1}
     assert line([{"steps": x, "median_s": x**2} for x in (5, 10, 20, 40)], "steps")["r_squared"] < 0.97
 
 
-def test_modules_in_two_precisions(script):
-    with pytest.raises(SystemExit) as left:
-        script("bench_modules", "--variants", "bfloat16", "--rounds", "1", "--seconds", CLIP)
-    assert left.value.code == 0
+def test_modules_in_other_precisions_and_layouts(script):
+    rows = script(
+        "bench_modules", "--variants", "float32-channels-last,bfloat16", "--rounds", "1", "--seconds", CLIP
+    )
+    assert [row["variant"] for row in rows] == 3 * ["float32", "float32-channels-last", "bfloat16"]
+    for exact, layout, half in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert exact["difference"] == 0 <= layout["difference"] < 1e-5 < half["difference"] < 0.1
+        assert exact["ratio"] == 1
 
 
 def test_precision(script):
@@ -107,9 +114,8 @@ def test_precision(script):
     assert clips["float32, feature reuse 2"]["latents_difference"] > 0
 
 
-def test_an_overflow_is_seen_where_it_happens(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    watch_of = importlib.import_module("precision").Watch
+def test_an_overflow_is_seen_where_it_happens(bench):
+    watch_of = bench("precision").Watch
     network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)).half()
     for k, layer in enumerate(network):
         torch.nn.init.constant_(layer.weight, (1.0, 60000.0, 1.0)[k])
@@ -122,9 +128,8 @@ def test_an_overflow_is_seen_where_it_happens(monkeypatch):
     assert watch.largest == 3
 
 
-def test_the_table(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    table = importlib.import_module("table")
+def test_the_table(bench, tmp_path, monkeypatch, capsys):
+    table = bench("table")
     machine = {"gpu": None, "threads": 2, "processor": "P", "torch": "2"}
     figures = {"who": "ours, eager float32", "median_s": 0.5, "ratio": 0.75}
     stored = {
