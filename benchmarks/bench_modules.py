@@ -102,6 +102,7 @@ def main() -> int:
     parser.add_argument(
         "--backend", default="inductor", help="torch.compile's; aot_eager to test this program"
     )
+    parser.add_argument("--name", default="bench_modules", help="of the JSON file")
     options = parser.parse_args()
     options.variants = options.variants.split(",")
     unknown = [name for name in options.variants if name not in CPU_VARIANTS + GPU_VARIANTS]

@@ -203,7 +203,8 @@ def main() -> None:
         pipe = load(make(options.folder or Path(temporary)), dtype)
         if options.compiled:
             pipe.compile(mode=options.mode, backend=options.backend)
-        once(pipe, pipe.grid.seconds(pipe.unet.config.sample_size // 4), 1, 1)  # warms the machine up
+        else:
+            once(pipe, pipe.grid.seconds(pipe.unet.config.sample_size // 4), 1, 1)  # the machine wakes up
         for series, values in points_of(options):
             row = point(pipe, series, values, options)
             row["floor_s"] = floor(roofline, row, options.dtype)

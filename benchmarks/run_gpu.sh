@@ -133,31 +133,37 @@ if [ $dry = yes ]; then
   run roofline 60 roofline.py --quick --rounds 1 --seconds 0.64 --dtype bfloat16
   run pipeline-eager 60 bench_pipeline.py --dtype bfloat16 --lengths 0.32,0.64 --batches 1,2 --steps 1,2,3 \
     --few-steps 1 --clip 0.32
-  run modules 60 bench_modules.py --rounds 1 --seconds 0.32 --backend aot_eager \
-    --variants float32,bfloat16,float16,compiled-bfloat16,graphs-bfloat16
-  run pipeline-compiled 60 bench_pipeline.py --dtype bfloat16 --compiled --mode reduce-overhead --backend aot_eager \
+  run modules-eager 60 bench_modules.py --rounds 1 --seconds 0.32 --variants float32,bfloat16,float16
+  run modules-graphs 120 bench_modules.py --rounds 1 --seconds 0.32 --backend eager \
+    --variants float32,graphs-bfloat16 --name bench_modules_graphs
+  run pipeline-compiled 120 bench_pipeline.py --dtype bfloat16 --compiled --mode reduce-overhead --backend eager \
     --series steps --steps 2,3 --clip 0.32 --name bench_pipeline_compiled
   run precision 60 precision.py --seconds 0.32 --steps 3
 else
   run roofline 60 roofline.py --dtype bfloat16 --rounds 10
   run pipeline-eager 75 bench_pipeline.py --dtype bfloat16 --steps 20,50,100,200 --few-steps 20 --clip 10.24 \
     --rounds 3
-  run modules 150 bench_modules.py --rounds 20 \
-    --variants float32,bfloat16,float16,graphs-bfloat16,compiled-bfloat16,graphs-float16
-  run pipeline-compiled 130 bench_pipeline.py --dtype bfloat16 --compiled --mode reduce-overhead \
+  run modules-eager 50 bench_modules.py --rounds 20 --variants float32,bfloat16,float16
+  run modules-graphs 140 bench_modules.py --rounds 20 --variants float32,graphs-bfloat16 --name bench_modules_graphs
+  run pipeline-compiled 140 bench_pipeline.py --dtype bfloat16 --compiled --mode reduce-overhead \
     --series steps --steps 20,50,100,200 --clip 10.24 --rounds 5 --name bench_pipeline_compiled
-  run precision 60 precision.py --seconds 10.24
+  run precision 45 precision.py --seconds 10.24
 fi
 
 if "$python" -c 'import diffusers; diffusers.MusicLDMPipeline' >/dev/null 2>&1; then
   if [ $dry = yes ]; then
     run vs_diffusers-modules 60 vs_diffusers.py modules --rounds 1
   else
-    run vs_diffusers-modules 60 vs_diffusers.py modules --rounds 10
+    run vs_diffusers-modules 45 vs_diffusers.py modules --rounds 10
     run vs_diffusers-pipeline 120 vs_diffusers.py pipeline --rounds 3
   fi
 else
   skip vs_diffusers "this interpreter has no diffusers with MusicLDM (0.33.1)"
+fi
+
+if [ $dry = no ]; then # last: what is left of the time goes to what matters least
+  run modules-compiled 90 bench_modules.py --rounds 20 --variants float32,compiled-bfloat16 \
+    --name bench_modules_compiled
 fi
 
 echo "== summary, $SECONDS s in all; results in $out"
