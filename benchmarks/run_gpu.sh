@@ -46,13 +46,14 @@ export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 HF_HUB_O
 export MUSICLDM_RESULTS="$out"
 export TORCHINDUCTOR_CACHE_DIR="$scratch/inductor" # a graph compiled by one part serves the next
 
-if ! "$python" -c 'import musicldm.pipeline' 2>"$scratch/error"; then
+if ! seen=$("$python" -c 'import musicldm.pipeline, torch
+print(torch.__version__, torch.cuda.is_available())' 2>"$scratch/error"); then
   echo "run_gpu.sh: $python cannot import the package: $(tail -n 1 "$scratch/error")" >&2
   echo "Install its dependencies (pip install .) or name another interpreter with --python." >&2
   exit 2
 fi
-if [ $dry = no ] && ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>"$scratch/error"; then
-  echo "run_gpu.sh: torch $("$python" -c 'import torch; print(torch.__version__)') sees no CUDA device here." >&2
+if [ $dry = no ] && [ "${seen##* }" != True ]; then
+  echo "run_gpu.sh: torch ${seen% *} sees no CUDA device here." >&2
   echo "These figures need one (and a torch built for CUDA); --dry-run tests the script without." >&2
   exit 2
 fi
