@@ -20,7 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(
+    os.environ.get("MUSICLDM_RESULTS") or Path(__file__).parent / "results"
+)  # run_gpu.sh: elsewhere
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -129,7 +131,7 @@ def processor() -> str:
 def save(name: str, rows: list[dict[str, Any]], **about: Any) -> Path:
     """Write results/NAME.json: the machine, the command's own facts, and the rows; the old file is replaced."""
     path = RESULTS / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine(), **about, "rows": rows}, indent=1) + "\n")
     print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     return path

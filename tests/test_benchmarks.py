@@ -1,0 +1,207 @@
+"""The benchmarks run, on the tiny checkpoint; their figures are for the machines that they are meant for."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TINY
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+CLIP = "0.16"  # seconds: four rows of latents
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    """Imports a benchmark whose results go to tmp_path; afterwards nothing of it is left."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setenv("MUSICLDM_RESULTS", str(tmp_path))
+    before = set(sys.modules)
+    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield importlib.import_module
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+    for path in BENCHMARKS.glob("*.py"):
+        if path.stem not in before:
+            sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def script(bench, monkeypatch, tmp_path):
+    """A benchmark's main, in this process: importing torch again would cost more than all of it."""
+
+    def run(name: str, *arguments: str) -> list[dict]:
+        monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py", "--folder", str(TINY), *arguments])
+        assert not bench(name).main()
+        stored = json.loads((tmp_path / f"{name}.json").read_text())
+        assert stored["machine"]["torch"] == torch.__version__
+        return stored["rows"]
+
+    return run
+
+
+def test_operations_are_counted_as_executed_and_as_published(bench):
+    workload = bench("workload")
+    conv = torch.nn.Conv2d(3, 5, 3, padding=1)
+    found = workload.count(lambda: conv(torch.ones(2, 3, 8, 4)), conv)
+    assert found["convolution"] == pytest.approx(2e-9 * 2 * 3 * 5 * 9 * 8 * 4)
+    assert found["linear"] == found["attention"] == found["extra_gflop"] == 0
+
+    q = torch.ones(1, 2, 6, 4)  # two products of (n, d) x (d, n)
+    found = workload.count(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q), conv)
+    assert found["attention"] == pytest.approx(2e-9 * 2 * 2 * 6 * 6 * 4)
+
+    up = workload.Upsample(4)
+    found = workload.count(lambda: up(torch.ones(1, 4, 6, 2)), up)
+    assert found["convolution"] == pytest.approx(2e-9 * 16 * 4 * 4 * 6 * 2)
+    assert found["convolution"] + found["extra_gflop"] == pytest.approx(2e-9 * 9 * 4 * 4 * 12 * 4)
+
+
+def test_roofline_and_the_pipeline_with_its_floor(script, tmp_path):
+    rows = script("roofline", "--quick", "--rounds", "1", "--seconds", CLIP)
+    ceilings, networks = [row for row in rows if "ceiling" in row], [row for row in rows if "what" in row]
+    assert len(ceilings) == 5
+    assert [row["what"] for row in networks] == ["U-Net guided step", "VAE decode", "vocoder"]
+    for row in networks:
+        assert row["gflop"] == pytest.approx(sum(row["gflop_by_kind"].values()), abs=1e-3)
+        assert sum(row["profiled_share"].values()) == pytest.approx(1, abs=0.01)
+        assert row["floor_s"]["float32"] > 0
+    assert networks[1]["gflop_of_published_layers"] > networks[1]["gflop"]
+
+    rows = script("bench_pipeline", "--lengths", "0.08,0.16", "--batches", "1,2,3", "--steps", "1,2,3",
+                  "--few-steps", "1", "--clip", CLIP)  # fmt: skip
+    assert [row["series"] for row in rows] == ["length"] * 2 + ["batch"] * 3 + ["steps"] * 3
+    assert all(row["floor_s"] > 0 for row in rows)
+    one, two, three = (row["floor_s"] for row in rows[2:5])
+    assert three - two == pytest.approx(two - one, abs=2e-6)  # rounded to microseconds
+    fits = json.loads((tmp_path / "bench_pipeline.json").read_text())["fits"]
+    assert set(fits) == {"batch", "steps"}
+
+
+def test_a_straight_line_has_an_r_squared_of_one(bench):
+    line = bench("bench_pipeline").line
+    fit = line([{"steps": x, "median_s": 2 * x + 3} for x in (5, 10, 20)], "steps")
+    assert fit == {"slope_s": 2, "intercept_s": 3, "r_squared": 1}
+    assert line([{"steps": x, "median_s": x**2} for x in (5, 10, 20, 40)], "steps")["r_squared"] < 0.97
+
+
+def test_modules_in_other_precisions_and_layouts(script):
+    rows = script(
+        "bench_modules", "--variants", "float32-channels-last,bfloat16", "--rounds", "1", "--seconds", CLIP
+    )
+    assert [row["variant"] for row in rows] == 3 * ["float32", "float32-channels-last", "bfloat16"]
+    for exact, layout, half in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert exact["difference"] == 0 <= layout["difference"] < 1e-5 < half["difference"] < 0.1
+        assert exact["ratio"] == 1
+
+
+def test_precision(script):
+    rows = script("precision", "--seconds", CLIP, "--steps", "3")
+    networks = {(row["what"], row["dtype"]): row for row in rows if "what" in row}
+    step = "U-Net guided step"
+    assert networks[step, "float32"]["difference"] == 0
+    assert 0 < networks[step, "float16"]["difference"] < networks[step, "bfloat16"]["difference"] < 0.1
+    clips = {row["clip"]: row for row in rows if "clip" in row}
+    assert clips["VAE bfloat16"]["latents_difference"] == 0 < clips["VAE bfloat16"]["spectral_distance_db"]
+    assert clips["all bfloat16"]["latents_difference"] > 0
+    assert clips["float32, feature reuse 2"]["latents_difference"] > 0
+
+
+def test_an_overflow_is_seen_where_it_happens(bench):
+    watch_of = bench("precision").Watch
+    network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)).half()
+    for k, layer in enumerate(network):
+        torch.nn.init.constant_(layer.weight, (1.0, 60000.0, 1.0)[k])
+        torch.nn.init.zeros_(layer.bias)
+    watch = watch_of(network)
+    network(torch.full((1, 1), 3.0).half())
+    assert (watch.not_finite, watch.where, watch.largest) == ("1", "0", 3)
+    watch.done()
+    network(torch.full((1, 1), 60000.0).half())
+    assert watch.largest == 3
+
+
+def test_the_table(bench, tmp_path, monkeypatch, capsys):
+    table = bench("table")
+    machine = {"gpu": None, "threads": 2, "processor": "P", "torch": "2"}
+    figures = {"who": "ours, eager float32", "median_s": 0.5, "ratio": 0.75}
+    stored = {
+        "modules": {"command": "benchmarks/vs_diffusers.py modules --folder /x --rounds 5",
+                    "rows": [{"what": "VAE decode", **figures}]},
+        "pipeline": {"rows": [{"what": "prompt to waveform, 20 steps", **figures,
+                               "latents_difference": 0.0123, "spectral_distance_db": 0.5}]},
+    }  # fmt: skip
+    readme = tmp_path / "README.md"
+    readme.write_text("above\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nbelow\n")
+
+    def run(*arguments: str) -> int | str | None:
+        words = ["table.py", "--readme", str(readme), "--results", str(tmp_path), *arguments]
+        monkeypatch.setattr(sys, "argv", words)
+        try:
+            table.main()
+        except SystemExit as left:
+            return left.code
+        return 0
+
+    assert run() == 2
+    assert "vs_diffusers_*.json" in capsys.readouterr().err
+    for name, content in stored.items():
+        (tmp_path / f"vs_diffusers_{name}.json").write_text(json.dumps({"machine": machine, **content}))
+    assert run("--check") == 1
+    assert run() == 0
+    assert run("--check") == 0
+    text = readme.read_text()
+    assert text.startswith("above\n<!-- benchmarks -->\n|")
+    assert text.endswith("<!-- /benchmarks -->\nbelow\n")
+    assert "| this package, eager float32 | - | 0.75 (0.5 s) | - | 0.75 (0.5 s) | 1.2 % | 0.5 dB |" in text
+    assert "`python benchmarks/vs_diffusers.py modules --rounds 5`" in text
+    readme.write_text("no markers\n")
+    assert run() == 2
+    assert readme.read_text() == "no markers\n"
+
+
+def test_the_readme_has_the_table_of_the_stored_results():
+    if "<!-- benchmarks -->" not in (ROOT / "README.md").read_text():
+        pytest.skip("README.md has no markers for the table of benchmarks")
+    environment = {key: value for key, value in os.environ.items() if key != "MUSICLDM_RESULTS"}
+    command = [sys.executable, str(BENCHMARKS / "table.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def gpu_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(BENCHMARKS / "run_gpu.sh"), "--python", sys.executable, *arguments]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+
+
+def test_the_gpu_script_says_what_is_missing(tmp_path):
+    out = ("--out", str(tmp_path))
+    asked = gpu_script("--help")
+    assert asked.returncode == 0
+    assert "--dry-run" in asked.stdout
+    wrong = gpu_script("--fast")
+    assert (wrong.returncode, "unknown argument --fast" in wrong.stderr) == (2, True)
+    none = gpu_script(*out)
+    assert none.returncode == 2
+    assert "sees no CUDA device" in none.stderr
+    other = gpu_script(*out, "--python", "/nowhere/python")
+    assert other.returncode == 2
+    assert "cannot import the package" in other.stderr
+
+
+@pytest.mark.skipif(not os.environ.get("MUSICLDM_DRY_RUN"), reason="takes minutes: set MUSICLDM_DRY_RUN=1")
+def test_the_dry_run_of_the_gpu_script(tmp_path):
+    done = gpu_script("--dry-run", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("bench_modules", "bench_modules_graphs"):
+        rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+        assert all(math.isfinite(row["difference"]) for row in rows)
+    assert "FAILED" not in (tmp_path / "summary.txt").read_text()
