@@ -185,10 +185,11 @@ def test_the_learning_rate_decays_with_each_pass():
 
 
 def test_eight_clips_are_learnt_and_the_folder_holds_a_plain_vocoder(tmp_path):
-    stage = make()
-    train(stage, config(tmp_path, 90, every=100), DATA)
+    """By the mel distance alone at first, as a run may start; then against the judges, which must not undo it."""
+    stage = make(judge_from=100)
+    train(stage, config(tmp_path, 120, batch=8, every=1000), DATA)
     mel = losses(tmp_path, "generate/mel")
-    assert sum(mel[-5:]) / 5 < mel[0] / 1.5  # measured 1.59, after 90 steps
+    assert sum(mel[-5:]) / 5 < mel[0] / 2
     loaded = load_network(tmp_path, "vocoder")
     assert isinstance(loaded.conv_pre, nn.Conv1d)
     assert not nn.utils.parametrize.is_parametrized(loaded.conv_pre)
