@@ -205,22 +205,18 @@ MEMORY = {  # name -> (whose, seconds)
 
 def memory(options: argparse.Namespace) -> None:
     """Each contestant in a process of its own; 2 steps, since memory does not depend on them."""
-    rows = []
-    for name, (whose, length) in MEMORY.items():
-        command = [
-            sys.executable,
-            __file__,
-            "one",
-            "--folder",
-            str(options.folder),
-            "--whose",
-            whose,
-            "--seconds",
-            str(length),
-        ]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        rows.append({"who": name, **json.loads(out.splitlines()[-1])})
-        print(rows[-1], flush=True)
+    peaks: dict[str, list[int]] = {name: [] for name in MEMORY}
+    for _ in range(options.rounds):
+        for name, (whose, length) in MEMORY.items():
+            command = [sys.executable, __file__, "one", "--folder", str(options.folder)]
+            command += ["--whose", whose, "--seconds", str(length)]
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            peaks[name].append(json.loads(out.splitlines()[-1])["peak_mb"])
+            print(name, peaks[name][-1], flush=True)
+    rows = [
+        {"who": name, "peak_mb": round(statistics.median(all_)), "min_mb": min(all_), "max_mb": max(all_)}
+        for name, all_ in peaks.items()
+    ]
     save("vs_diffusers_memory", rows, command=" ".join(sys.argv))
 
 

@@ -67,7 +67,8 @@ def decode(vae: VAE, latents: Tensor, rows: int) -> Tensor:
         return vae.decode(latents)
     with torch.no_grad():
         decoder = vae.decoder
-        x = decoder.mid(decoder.conv_in(vae.post_quant(latents / vae.config.scaling_factor)))
+        x = latents.contiguous(memory_format=torch.channels_last) / vae.config.scaling_factor
+        x = decoder.mid(decoder.conv_in(vae.post_quant(x)))
         for stage in decoder.stages:
             for block in cast(Stage, stage).res:
                 x = _res_block(cast(ResBlock, block), x, rows)
@@ -106,11 +107,11 @@ def _by_pieces(function: Callable[[Tensor], Tensor], x: Tensor, rows: int, scale
     for first in range(0, t, rows):
         last = min(first + rows, t)
         start = max(first - 1, 0)
-        piece = function(x[:, :, start : min(last + 1, t)])[:, :, (first - start) * scale :][
-            :, :, : (last - first) * scale
-        ]
+        piece = function(x[:, :, start : min(last + 1, t)])
+        piece = piece[:, :, (first - start) * scale : (last - start) * scale]
         if not first:
-            whole = piece.new_empty(*piece.shape[:2], t * scale, piece.shape[3])
+            shape = (*piece.shape[:2], t * scale, piece.shape[3])
+            whole = piece.new_empty(shape).contiguous(memory_format=torch.channels_last)
         whole[:, :, first * scale : last * scale] = piece
     return whole
 

@@ -116,6 +116,8 @@ class VAE(nn.Module):
             raise ValueError(
                 f"VAE.decode: got {tuple(latents.shape)}, expected (b, {self.config.latent_channels}, t, f)"
             )
+        # channels-last: the layout in which CPU and GPU convolve without reordering; it follows the input
+        latents = latents.contiguous(memory_format=torch.channels_last)
         return self.decoder(self.post_quant(latents / self.config.scaling_factor))
 
 

@@ -106,7 +106,11 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (b, c_in, t) -> (b, c, rate * t), one sample more where kernel - rate is odd."""
         x = self.up(F.leaky_relu(x, self.slope))
-        return sum(res(x) for res in self.res) / len(self.res)
+        first, *others = self.res
+        total = first(x)
+        for res in others:
+            total = total + res(x)
+        return total / len(self.res)
 
 
 class ResBlock(nn.Module):
