@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import figures, in_turn, peak_mb, relative, save
+from harness import command_line, figures, in_turn, peak_mb, relative, save
 from published import make
 from torch import Tensor
 from workload import DEVICE, DTYPES, MODULES, SECONDS, calls, exact_float32, load
@@ -80,7 +80,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
         save(
             "bench_modules",
             rows,
-            command=" ".join(sys.argv),
+            command=command_line(),
             peak_mb=round(peak_mb()),
             backend=options.backend,
         )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import harness
 import numpy as np
 import torch
-from harness import figures, peak_mb, save, seconds
+from harness import command_line, figures, peak_mb, save, seconds
 from published import make
 from workload import DTYPES, MODULES, exact_float32, load, noise
 
@@ -213,7 +212,7 @@ def main() -> None:
             same = [each for each in rows if each["series"] == series]
             if series != "length" and len(same) > 2:
                 fits[series] = line(same, VARIED[series])
-            save(options.name, rows, command=" ".join(sys.argv), how=how, dtype=options.dtype, fits=fits)
+            save(options.name, rows, command=command_line(), how=how, dtype=options.dtype, fits=fits)
     print(fits)
     picture = "scaling" if options.name == "bench_pipeline" else f"scaling-{options.name}"
     about = (

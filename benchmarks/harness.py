@@ -11,6 +11,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import distributions
@@ -126,6 +127,15 @@ def processor() -> str:
         if unit in fields.get("flags", "").split()
     ]
     return f"{fields.get('model name', platform.processor())} ({', '.join(units)})"
+
+
+def command_line() -> str:
+    """This run's command, but for the folder of the checkpoint: where somebody's lay says nothing."""
+    script, *words = sys.argv
+    if "--folder" in words:
+        at = words.index("--folder")
+        del words[at : at + 2]
+    return " ".join(["benchmarks/" + Path(script).name, *words])
 
 
 def save(name: str, rows: list[dict[str, Any]], **about: Any) -> Path:

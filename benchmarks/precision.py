@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from harness import relative, save, spectral_distance
+from harness import command_line, relative, save, spectral_distance
 from published import make
 from torch import Tensor, nn
 from workload import DEVICE, DTYPES, MODULES, calls, exact_float32, load, networks, noise
@@ -169,7 +168,7 @@ def main() -> None:
     exact_float32()
     with tempfile.TemporaryDirectory() as temporary:
         pipe = load(make(options.folder or Path(temporary)))
-        about = {"command": " ".join(sys.argv), "seconds_of_audio": options.seconds}
+        about = {"command": command_line(), "seconds_of_audio": options.seconds}
         rows = each_network(pipe, options.seconds)
         save("precision", rows, **about)
         save("precision", rows + clips(pipe, options), **about)

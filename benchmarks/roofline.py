@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from harness import in_turn, save, seconds, synchronize
+from harness import command_line, in_turn, save, seconds, synchronize
 from published import make
 from torch import Tensor
 from torch.autograd import DeviceType
@@ -225,7 +224,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.dtype == "float16" and not ON_GPU:
         parser.error("--dtype float16: its ceilings are measured on a GPU only; use bfloat16")
-    about = {"command": " ".join(sys.argv), "quick": options.quick}
+    about = {"command": command_line(), "quick": options.quick}
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = make(options.folder or Path(temporary))

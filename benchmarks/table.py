@@ -96,20 +96,9 @@ def table(folder: Path) -> str:
         "",
         f"{where}; torch {machine['torch']}; published size, random weights, one clip of 10.24 s. A ratio is the "
         "median over rounds in which all contestants run in turn. Differences are to this package in eager float32.",
-        "Commands: " + ", ".join(f"`python {without_folder(command)}`" for command in commands) + ".",
+        "Commands: " + ", ".join(f"`python {command}`" for command in commands) + ".",
     ]
     return "\n".join([*speed(files), *memory(files["memory"]["rows"]), *about])
-
-
-def without_folder(command: str) -> str:
-    """Where somebody's checkpoint lay says nothing: without the option, one is made."""
-    words = command.split()
-    if "--folder" in words:
-        at = words.index("--folder")
-        del words[at : at + 2]
-    if words:
-        words[0] = "benchmarks/" + Path(words[0]).name
-    return " ".join(words)
 
 
 def main() -> None:

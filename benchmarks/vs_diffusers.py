@@ -28,7 +28,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from harness import figures, in_turn, peak_mb, relative, save, spectral_distance
+from harness import command_line, figures, in_turn, peak_mb, relative, save, spectral_distance
 from published import make
 from torch import Tensor
 
@@ -120,7 +120,7 @@ def modules(options: argparse.Namespace) -> None:
         "ours, eager float32": modules_of_ours(ours(options.folder), torch.float32),
         "ours, eager float32, channels-last": modules_of_ours(layout, torch.float32),
     }
-    save("vs_diffusers_modules", contest(contestants, options.rounds), command=" ".join(sys.argv))
+    save("vs_diffusers_modules", contest(contestants, options.rounds), command=command_line())
 
 
 def compiled(options: argparse.Namespace) -> None:
@@ -141,7 +141,7 @@ def compiled(options: argparse.Namespace) -> None:
         "Diffusers, compiled bfloat16": modules_of_theirs(their_half, half),
         "ours, eager bfloat16": modules_of_ours(ours(options.folder, half), half),
     }
-    save("vs_diffusers_compiled", contest(contestants, options.rounds), command=" ".join(sys.argv))
+    save("vs_diffusers_compiled", contest(contestants, options.rounds), command=command_line())
 
 
 def clips_of(folder: Path, steps: int) -> dict[str, Callable[..., Any]]:
@@ -191,7 +191,7 @@ def pipeline(options: argparse.Namespace) -> None:
         }
         print(row, flush=True)
         rows.append(row)
-    save("vs_diffusers_pipeline", rows, command=" ".join(sys.argv), interval=INTERVAL, reuse=REUSE)
+    save("vs_diffusers_pipeline", rows, command=command_line(), interval=INTERVAL, reuse=REUSE)
 
 
 MEMORY = {  # name -> (whose, seconds)
@@ -217,7 +217,7 @@ def memory(options: argparse.Namespace) -> None:
         {"who": name, "peak_mb": round(statistics.median(all_)), "min_mb": min(all_), "max_mb": max(all_)}
         for name, all_ in peaks.items()
     ]
-    save("vs_diffusers_memory", rows, command=" ".join(sys.argv))
+    save("vs_diffusers_memory", rows, command=command_line())
 
 
 def one(options: argparse.Namespace) -> None:
