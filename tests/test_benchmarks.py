@@ -133,7 +133,7 @@ def test_the_table(bench, tmp_path, monkeypatch, capsys):
     machine = {"gpu": None, "threads": 2, "processor": "P", "torch": "2"}
     figures = {"who": "ours, eager float32", "median_s": 0.5, "ratio": 0.75}
     stored = {
-        "modules": {"command": "benchmarks/vs_diffusers.py modules --folder /x --rounds 5",
+        "modules": {"command": "benchmarks/vs_diffusers.py modules --rounds 5",
                     "rows": [{"what": "VAE decode", **figures}]},
         "pipeline": {"rows": [{"what": "prompt to waveform, 20 steps", **figures,
                                "latents_difference": 0.0123, "spectral_distance_db": 0.5}]},
@@ -205,3 +205,13 @@ def test_the_dry_run_of_the_gpu_script(tmp_path):
         rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
         assert all(math.isfinite(row["difference"]) for row in rows)
     assert "FAILED" not in (tmp_path / "summary.txt").read_text()
+
+
+def test_a_row_names_its_command_without_somebodys_folder(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import harness
+
+    monkeypatch.setattr(
+        sys, "argv", ["/x/benchmarks/roofline.py", "--quick", "--folder", "/x", "--rounds", "2"]
+    )
+    assert harness.command_line() == "benchmarks/roofline.py --quick --rounds 2"
