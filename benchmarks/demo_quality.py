@@ -1,0 +1,329 @@
+"""What the demo model can do, measured from outside: tempo, content, relevance, novelty, copy-synthesis.
+
+    python benchmarks/demo_quality.py clips  MODEL WORK              64 prompts x 3 seeds, and negative prompts
+    python benchmarks/demo_quality.py judge  MODEL WORK --held-out DIR --train DIR [--song FILE ...]
+
+DIR: corpora by `musicldm corpus`; the held-out one has another seed, so that neither the model nor the probes
+have met it in training. Needs librosa and scikit-learn. Tempo: librosa's beat tracker. Probes: logistic
+regressions on log-mel statistics and a tempogram (as in corpus_probe.py), trained on the held-out corpus alone;
+their ceiling is their cross-validated score there. Writes results/demo_quality.json and prints the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import torch
+from corpus_probe import CLOSE, FOLDS, lines, statistics
+from harness import command_line, save
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from musicldm import MusicLDMPipeline, audio
+from musicldm.mel import log_mel
+from musicldm.training.corpus.prompts import Prompt, evaluation_prompts
+
+SEEDS = (0, 1, 2)
+NEGATIVES = ("low quality", "drums")  # each moves away from what a probe hears
+THRESHOLDS = (0.90, 0.95)
+RATE = 16000
+
+
+def clip_of(work: Path, prompt: int, seed: int, negative: str = "") -> Path:
+    """Where a clip lies."""
+    return work / (negative.replace(" ", "-") or "plain") / f"{prompt:02d}-{seed}.flac"
+
+
+def clips(options: argparse.Namespace) -> None:
+    """Make all clips that are not there yet."""
+    pipe = MusicLDMPipeline.from_pretrained(options.model)
+    prompts = evaluation_prompts()
+    for negative in ("", *NEGATIVES):
+        for k, asked in enumerate(prompts):
+            if negative == "drums" and asked.drums is False:
+                continue
+            seeds = [seed for seed in SEEDS if not clip_of(options.work, k, seed, negative).exists()]
+            if not seeds:
+                continue
+            waves = pipe(
+                [asked.prompt] * len(seeds),
+                num_inference_steps=options.steps,
+                guidance_scale=options.guidance,
+                negative_prompt=negative or None,
+                seed=[1000 * k + seed for seed in seeds],
+            ).audios
+            for seed, wave in zip(seeds, waves, strict=True):
+                path = clip_of(options.work, k, seed, negative)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                audio.write(path, wave, RATE)
+        print(f"{negative or 'no negative prompt'}: done", flush=True)
+
+
+class Heard:
+    """What librosa and CLAP hear of files, kept in `work`, since listening takes longer than judging."""
+
+    def __init__(self, work: Path, pipe: MusicLDMPipeline) -> None:
+        self.work, self.pipe = work, pipe
+
+    def features(self, paths: list[Path], name: str) -> tuple[np.ndarray, np.ndarray]:
+        """-> (n, d) statistics, (n,) tempo in BPM."""
+
+        def one(wave: np.ndarray) -> np.ndarray:
+            envelope = librosa.onset.onset_strength(y=wave, sr=RATE, hop_length=128)
+            tempo = librosa.beat.beat_track(onset_envelope=envelope, sr=RATE, hop_length=128)[0]
+            return np.append(statistics(wave, RATE, envelope), float(np.atleast_1d(tempo)[0]))
+
+        rows = self._kept(f"{name}.features", paths, lambda batch: [one(wave) for wave in batch])
+        return rows[:, :-1], rows[:, -1]
+
+    def embeddings(self, paths: list[Path], name: str) -> np.ndarray:
+        """-> (n, 512) CLAP audio embeddings of unit norm."""
+
+        def batch(waves: list[np.ndarray]) -> np.ndarray:
+            return self.pipe.clap.embed_audio(np.stack(waves), RATE).double().numpy()
+
+        return self._kept(f"{name}.clap", paths, batch)
+
+    def _kept(
+        self, name: str, paths: list[Path], make: Callable[[list[np.ndarray]], Iterable[np.ndarray]]
+    ) -> np.ndarray:
+        file = self.work / f"{name}.npz"
+        if file.exists():
+            kept = np.load(file, allow_pickle=False)
+            if kept["paths"].tolist() == list(map(str, paths)):
+                return np.asarray(kept["rows"])
+        rows: list[np.ndarray] = []
+        for start in range(0, len(paths), 16):
+            rows += list(make([audio.read(path)[0] for path in paths[start : start + 16]]))
+        np.savez(file, paths=[str(path) for path in paths], rows=np.array(rows))
+        return np.array(rows)
+
+
+def probe() -> Any:
+    """The same for all questions."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.02, max_iter=2000))
+
+
+def content(
+    what: str,
+    features: np.ndarray,
+    facts: list[dict[str, Any]],
+    wanted: list[tuple[int, str]],
+    made: np.ndarray,
+    label: Callable[[dict[str, Any]], str | None],
+) -> dict[str, Any]:
+    """A probe's answer about generated clips beside chance and its ceiling on the corpus."""
+    chosen = [k for k, fact in enumerate(facts) if fact["quality"] == "good" and label(fact) is not None]
+    truth = np.array([label(facts[k]) for k in chosen])
+    groups = [facts[k]["original"] for k in chosen]
+    ceiling = cross_val_predict(probe(), features[chosen], truth, groups=groups, cv=GroupKFold(5)) == truth
+    model = probe().fit(features[chosen], truth)
+    asked = [(k, name) for k, name in wanted if name in model.classes_]
+    names = np.array([name for _, name in asked])
+    right = model.predict(made[[k for k, _ in asked]]) == names
+    row = {
+        "what": what,
+        "classes": len(model.classes_),
+        "clips": len(asked),
+        "chance": max(float((truth == name).mean()) for name in model.classes_),
+        "corpus": float(ceiling.mean()),
+        "generated": float(right.mean()),
+    }
+    row["each"] = {name: round(float(right[names == name].mean()), 3) for name in sorted(set(names))}
+    return row
+
+
+def tempo(prompts: list[Prompt], read: np.ndarray, facts: list[dict[str, Any]], known: np.ndarray) -> Any:
+    """Shares within 6 %, octave folded: of clips asked for a tempo and drums, and of the corpus."""
+
+    def close(got: float, bpm: float) -> bool:
+        return any(abs(got * fold / bpm - 1) <= CLOSE for fold in FOLDS[:3])
+
+    asked = [
+        (k, prompt)
+        for k, prompt in enumerate(p for p in prompts for _ in SEEDS)
+        if prompt.bpm and prompt.drums
+    ]
+    table = [
+        {"prompt": prompt.prompt, "bpm": prompt.bpm, "read": round(float(read[k]), 1),
+         "close": close(read[k], prompt.bpm or 0)}
+        for k, prompt in asked
+    ]  # fmt: skip
+    ceiling = [
+        close(known[k], fact["bpm"])
+        for k, fact in enumerate(facts)
+        if fact["drums"] and fact["quality"] == "good"
+    ]
+    shuffled = [
+        close(read[k], asked[(n + 7 * len(SEEDS)) % len(asked)][1].bpm or 0) for n, (k, _) in enumerate(asked)
+    ]
+    return {
+        "what": "tempo within 6 %, octave folded",
+        "clips": len(table),
+        "chance": float(np.mean(shuffled)),  # each clip against another prompt's tempo
+        "corpus": float(np.mean(ceiling)),
+        "generated": float(np.mean([row["close"] for row in table])),
+        "table": table,
+    }
+
+
+def relevance(text: np.ndarray, heard: np.ndarray) -> dict[str, Any]:
+    """Share of pairs in which a clip is nearer to its own prompt than to another prompt."""
+    owner = np.repeat(np.arange(len(text)), len(SEEDS))
+    scores = heard @ text.T
+    own = scores[np.arange(len(owner)), owner]
+    others = np.arange(len(text))[None] != owner[:, None]
+    wins = (own[:, None] > scores)[others]
+    return {
+        "what": "own prompt above another's, CLAP",
+        "pairs": int(wins.size),
+        "chance": 0.5,
+        "generated": float(wins.mean()),
+        "score": float(own.mean()),
+        "score_shuffled": float(scores[others].mean()),
+    }
+
+
+def novelty(heard: np.ndarray, train: np.ndarray, who: str) -> dict[str, Any]:
+    """The paper's SIM_AA: share of clips whose nearest training clip is nearer than a threshold."""
+    nearest = (heard @ train.T).max(axis=1)
+    shares = {f"above {limit:.2f}": float((nearest > limit).mean()) for limit in THRESHOLDS}
+    return {"what": "SIM_AA", "who": who, "clips": len(heard), **shares, "median": float(np.median(nearest))}
+
+
+@torch.no_grad()
+def copies(pipe: MusicLDMPipeline, paths: list[Path], who: str) -> list[dict[str, Any]]:
+    """Mean absolute difference of log-mels (nats): of the VAE alone, through the vocoder, through both."""
+    found: dict[str, list[float]] = {"vae": [], "vocoder": [], "both": []}
+    scale = pipe.vae.config.scaling_factor
+    for path in paths:
+        wave = torch.from_numpy(audio.read(path, RATE)[0])[None, : 1024 * 160]
+        wave = torch.nn.functional.pad(wave, (0, 1024 * 160 - wave.shape[1]))
+        mel = log_mel(wave)
+        through = pipe.vae.decode(pipe.vae.encode(mel).mode() * scale)
+        found["vae"].append(float((through - mel).abs().mean()))
+        for name, source in (("vocoder", mel), ("both", through)):
+            again = log_mel(pipe.vocoder(source[:, 0])[:, : wave.shape[1]])
+            found[name].append(float((again - mel).abs().mean()))
+    return [
+        {"what": "copy-synthesis, log-mel distance", "who": who, "through": name, "clips": len(values),
+         "mean": float(np.mean(values))}
+        for name, values in found.items()
+    ]  # fmt: skip
+
+
+def judge(options: argparse.Namespace) -> None:
+    """Measure the clips that `clips` made."""
+    pipe = MusicLDMPipeline.from_pretrained(options.model)
+    heard, prompts = Heard(options.work, pipe), evaluation_prompts()
+    facts = lines(options.held_out / "facts.jsonl")
+    known, known_tempo = heard.features([options.held_out / fact["path"] for fact in facts], "held-out")
+    owners = [(k, prompt) for k, prompt in enumerate(prompts) for _ in SEEDS]
+    plain = [clip_of(options.work, k, seed) for k in range(len(prompts)) for seed in SEEDS]
+    made, read = heard.features(plain, "plain")
+    rows = [tempo(prompts, read, facts, known_tempo)]
+    questions: list[tuple[str, Callable[[Prompt], str | None], Callable[[dict[str, Any]], str | None]]] = [
+        ("style", lambda p: p.style, lambda fact: str(fact["style"])),
+        ("lead instrument", lambda p: p.lead, lambda fact: fact["lead"]),
+        ("drums, none, ambient", drums_asked, drums_known),
+    ]
+    for what, ask, label in questions:
+        wanted = [(n, name) for n, (_, prompt) in enumerate(owners) if (name := ask(prompt)) is not None]
+        rows.append(content(what, known, facts, wanted, made, label))
+    text = pipe.clap.embed_text([prompt.prompt for prompt in prompts]).double().numpy()
+    embedded = heard.embeddings(plain, "plain")
+    rows.append(relevance(text, embedded))
+    rows += [negative_row(name, options.work, heard, prompts, known, facts) for name in NEGATIVES]
+    trained = [
+        options.train / row["path"]
+        for row in lines(options.train / "manifest.jsonl")
+        if row["split"] == "train"
+    ]
+    train = heard.embeddings(trained, "train")
+    good = [options.held_out / fact["path"] for fact in facts]
+    rows.append(novelty(embedded, train, "generated"))
+    rows.append(novelty(heard.embeddings(good, "held-out"), train, "held-out corpus"))
+    rows += copies(pipe, good[:64], "held-out corpus")
+    if options.song:
+        rows += copies(pipe, options.song, "recordings: " + ", ".join(path.name for path in options.song))
+    for row in rows:
+        print(json.dumps({key: value for key, value in row.items() if key not in ("table", "each")}))
+    save("demo_quality", rows, command=command_line())
+
+
+def drums_asked(prompt: Prompt) -> str | None:
+    """Of a prompt that says."""
+    if prompt.style == "ambient":
+        return "ambient"
+    return None if prompt.drums is None else "drums" if prompt.drums else "no drums"
+
+
+def drums_known(fact: dict[str, Any]) -> str:
+    """Of a clip of the corpus."""
+    return "ambient" if fact["style"] == "ambient" else "drums" if fact["drums"] else "no drums"
+
+
+def negative_row(
+    negative: str,
+    work: Path,
+    heard: Heard,
+    prompts: list[Prompt],
+    known: np.ndarray,
+    facts: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """How a negative prompt moves a probe's log odds for what it says, clip by clip."""
+    if negative == "drums":
+        truth = np.array([bool(fact["drums"]) for fact in facts])
+    else:
+        truth = np.array([fact["quality"] != "good" for fact in facts])
+    model = probe().fit(known, truth)
+    pairs = [
+        (clip_of(work, k, seed), clip_of(work, k, seed, negative))
+        for k in range(len(prompts))
+        for seed in SEEDS
+        if clip_of(work, k, seed, negative).exists()
+    ]
+    name = negative.replace(" ", "-")
+    before = model.decision_function(heard.features([a for a, _ in pairs], f"before-{name}")[0])
+    after = model.decision_function(heard.features([b for _, b in pairs], name)[0])
+    moved = after - before
+    error = float(moved.std(ddof=1) / len(moved) ** 0.5)
+    return {
+        "what": f"negative prompt {negative!r}: log odds of it, change",
+        "clips": len(pairs),
+        "mean": float(moved.mean()),
+        "standard_error": error,
+        "share_in_direction": float((moved < 0).mean()),
+    }
+
+
+def main() -> None:
+    """Make the clips, or judge them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("clips", "judge"))
+    parser.add_argument("model")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--held-out", type=Path)
+    parser.add_argument("--train", type=Path)
+    parser.add_argument("--song", type=Path, nargs="*", default=[])
+    options = parser.parse_args()
+    if options.what == "judge" and not (options.held_out and options.train):
+        parser.error("judge needs --held-out and --train")
+    options.work.mkdir(parents=True, exist_ok=True)
+    {"clips": clips, "judge": judge}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()
