@@ -304,10 +304,11 @@ def test_every_clip_comes_once_in_each_pass_and_passes_differ():
     assert Order(3, 8, 0).batch(1)[0].epoch == 2  # a batch may be larger than the data
 
 
-def test_processes_share_a_step_without_overlap():
+@pytest.mark.parametrize("world", [1, 2, 3, 6])
+def test_processes_share_a_step_without_overlap(world):
     order = Order(10, 6, seed=1)
-    parts = [[p for part in order.micro_batches(3, rank, 2, 2) for p in part] for rank in (0, 1)]
-    assert parts[0] + parts[1] == order.batch(3)
+    parts = [p for rank in range(world) for part in order.micro_batches(3, rank, world, 2) for p in part]
+    assert parts == order.batch(3)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused():

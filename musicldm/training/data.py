@@ -12,13 +12,14 @@ from musicldm.mel import MUSICLDM_16K
 
 from .check import check_tracks
 from .clips import Clips
+from .config import ConfigError
 from .folders import tracks_from_folder
 from .manifest import Track, read_manifest
 from .mixer import Mixer
 from .settings import Data, Mixup, RunConfig
 from .sound import Measures
 
-__all__ = ["ClipSource", "cache_folder", "clip_samples", "sources"]
+__all__ = ["ClipSource", "cache_folder", "clip_samples", "refuse_latent_mixup", "sources"]
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ class ClipSource:
     """Clips under the names that stages read.
 
     wave: (s,) float32, mixed where waves are mixed. wave_b: (s,) and lam: the partner and the share of `wave`
-    for latent mixup; lam is 1 where nothing is mixed. caption. key, key_b: name what the waves hold. file:
-    for error messages.
+    for latent mixup; lam is 1 where nothing is mixed. caption. key, key_b: name what the waves hold. outcome:
+    "mixed", or why not. file: for error messages.
     """
 
     def __init__(self, clips: Clips) -> None:
@@ -50,6 +51,7 @@ class ClipSource:
             "caption": clip.caption,
             "key": clip.key,
             "key_b": clip.key_b or clip.key,
+            "outcome": clip.outcome,
             "file": file,
         }
 
@@ -85,6 +87,14 @@ def sources(config: RunConfig, factor: int) -> tuple[ClipSource, ClipSource | No
         return ClipSource(clips), None
     kept = _checked(_tracks(data, data.held_out), data, measures)
     return ClipSource(clips), ClipSource(Clips(kept, training=False, **settings))
+
+
+def refuse_latent_mixup(mixup: Mixup) -> None:
+    """For stages that train on waves. Raises ConfigError."""
+    if mixup.strategy == "blm":
+        raise ConfigError(
+            'mixup.strategy "blm": latents are mixed in the ldm stage alone; waves are by "bam" or "plain"'
+        )
 
 
 def cache_folder(config: RunConfig) -> Path:
@@ -127,6 +137,7 @@ def _mixer(tracks: Sequence[Track], mixup: Mixup) -> Mixer | None:
         max_bpm=mixup.max_bpm,
         fold=mixup.fold,
         crop=mixup.crop,
+        max_offset=mixup.max_offset,
     )
     log.info("%d of %d tracks have a partner", mixer.paired, len(tracks))
     return mixer

@@ -125,7 +125,9 @@ class LDMStage(Stage):
         target = self.target(batch, draws)
         cond = self.condition(target, batch["caption"], draws)
         cond = with_nulls(cond, self.null, self.settings.null_share, draws)
-        return Loss(self._error(target.latents, cond, draws))
+        error = self._error(target.latents, cond, draws)
+        mixed = [float(outcome == "mixed") for outcome in batch["outcome"]]
+        return Loss(error, {"mixed": error.new_tensor(mixed).mean()})
 
     def evaluate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """The loss without null conditions."""
