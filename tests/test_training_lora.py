@@ -123,11 +123,11 @@ def told_apart(stage: AdapterStage, pattern: torch.Tensor, *, told: bool) -> Non
 def test_an_adapter_learns_what_a_condition_means_and_leaves_the_base_alone(tiny, tmp_path, told):
     stage, pattern = make(tiny, lr=2e-2, unet=attentive_unet), 0.3 * draw(8, 1, 1).sign()
     told_apart(stage, pattern, told=told)
-    train(stage, config(tmp_path, 60, batch=8, every=100), DATA)
+    train(stage, config(tmp_path, 40 if told else 20, batch=8, every=100), DATA)
     loss, chance = losses(tmp_path, "denoise/loss"), pattern.square().mean().item()
     assert loss[0] == pytest.approx(chance, rel=1e-4)  # an adapter begins as nothing
     last = sum(loss[-10:]) / 10 / chance
-    assert last < 0.75 if told else last > 0.95
+    assert last < 0.75 if told else last > 0.95  # 0.58 and 1.00 when this was written
     after, base = stage.unet.state_dict(), attentive_unet().state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in base.items())
 
