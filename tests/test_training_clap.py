@@ -81,6 +81,27 @@ def test_the_temperature_is_held_below_100():
     assert figures["scale"].item() == pytest.approx(100.0, rel=1e-5)
 
 
+def test_features_of_clips_that_come_again_are_made_once(monkeypatch):
+    class Kept(dict):
+        def load(self, key):
+            return self.get(json.dumps(key, sort_keys=True))
+
+        def store(self, key, tensors):
+            self[json.dumps(key, sort_keys=True)] = tensors
+
+    store = Kept()
+    stage = CLAPStage(mini(), CLAPSettings(), Group(), scratch=True, store=store)
+    plain = make()
+    batch = collate([{**DATA.item(0, k), "key": f"clip {k}"} for k in range(3)])
+    first = stage.evaluate(batch, Draws([0, 1, 2]))["loss"]
+    assert len(store) == 3
+    assert all("hop_length" in key for key in store)  # the front end's settings are part of the name
+    monkeypatch.setattr(CLAP, "features", None)  # would be called for a clip that is not known
+    assert torch.equal(stage.evaluate(batch, Draws([0, 1, 2]))["loss"], first)
+    with pytest.raises(TypeError):
+        plain.evaluate(batch, Draws([0, 1, 2]))
+
+
 # ---- parts -------------------------------------------------------------------------------------------
 
 

@@ -20,9 +20,10 @@ from musicldm.mel import MUSICLDM_16K
 from .clap_parts import read_clap, start_clap
 from .config import ConfigError, key
 from .contrastive import contrastive, retrieval
-from .data import ClipSource, sources
+from .data import ClipSource, clip_store, sources
 from .distributed import Group
 from .parts import PRESET
+from .remembered import NOTHING, Remembered, Store
 from .settings import RunConfig
 from .stage import Batch, Draws, Loss, Stage, Turn, warmup
 
@@ -65,7 +66,7 @@ class CLAPStage(Stage):
     """Symmetric contrastive loss over the whole batch of all processes, with a learnt temperature.
 
     scratch: the statistics of the audio tower's batch norm are measured on the first batch; a trained tower
-    has them.
+    has them. store: keeps the mel features of clips that come again.
 
     Source: Wu et al. 2023 (arXiv 2211.06687), section 2.1; LAION-AI/CLAP, loss.py, ClipLoss without its MLP
     heads: one temperature, `logit_scale_a`, at most 100. Differs: the batch norm over mel bins keeps its
@@ -74,10 +75,20 @@ class CLAPStage(Stage):
     micro-batch, over all processes.
     """
 
-    def __init__(self, clap: CLAP, settings: CLAPSettings, group: Group, *, scratch: bool) -> None:
+    def __init__(
+        self,
+        clap: CLAP,
+        settings: CLAPSettings,
+        group: Group,
+        *,
+        scratch: bool,
+        store: Store = NOTHING,
+    ) -> None:
         self.clap, self.settings, self.group, self.scratch = clap, settings, group, scratch
         self.model = clap.model.to(group.device)
         self.norm: nn.BatchNorm2d = self.model.audio_model.audio_encoder.batch_norm
+        about = {"what": "clap features", "front": clap.feature_extractor.to_json_string()}
+        self._remembered = Remembered(store, about)
         self.networks = nn.ModuleDict({"clap": self.model})
         self.averaged = ("clap",)
         unused = {id(self.model.logit_scale_t)}  # set to the other when the model is written
@@ -95,7 +106,7 @@ class CLAPStage(Stage):
             return
         sums = torch.zeros(3, self.norm.num_features, dtype=torch.float64)
         for batch, _ in share:
-            values = self._features(batch)["input_features"].double().flatten(0, 2)  # frames of all, bins
+            values = self._features(batch).double().flatten(0, 2)  # frames of all, bins
             sums += torch.stack(
                 [values.sum(0), values.square().sum(0), torch.full_like(sums[0], len(values))]
             )
@@ -129,10 +140,19 @@ class CLAPStage(Stage):
         save_front_end(folder, self.clap)
 
     def _embedded(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.clap.encode_audio(self._features(batch)), self.clap.encode_text(batch["caption"])
+        features = self._features(batch)
+        longer = torch.zeros(len(features), 1, dtype=torch.bool)  # clips are cut to what the tower hears
+        heard = self.clap.encode_audio({"input_features": features, "is_longer": longer})
+        return heard, self.clap.encode_text(batch["caption"])
 
-    def _features(self, batch: Batch) -> dict[str, Tensor]:
-        return self.clap.features(batch["wave"], MUSICLDM_16K.sampling_rate)
+    def _features(self, batch: Batch) -> Tensor:
+        """-> (b, 1, t, f) in dB, on the CPU, where they are made."""
+        wave = batch["wave"]
+
+        def make(places: list[int]) -> Tensor:
+            return self.clap.features(wave[places], MUSICLDM_16K.sampling_rate)["input_features"]
+
+        return self._remembered(batch["key"], make, torch.device("cpu"))
 
 
 def save_front_end(folder: Path, clap: CLAP) -> None:
@@ -165,7 +185,8 @@ def build(config: Config, group: Group) -> tuple[CLAPStage, ClipSource, ClipSour
             "parts: got neither init nor clap, expected a folder or hub id to train on, or clap = "
             '"preset:small"'
         )
-    return CLAPStage(clap, config.clap, group, scratch=scratch), train, held_out
+    stage = CLAPStage(clap, config.clap, group, scratch=scratch, store=clip_store(config))
+    return stage, train, held_out
 
 
 def _check_captions(train: ClipSource) -> None:

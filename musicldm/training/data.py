@@ -10,16 +10,18 @@ from typing import Any
 
 from musicldm.mel import MUSICLDM_16K
 
+from .cache import Cache
 from .check import check_tracks
 from .clips import Clips
 from .config import ConfigError
 from .folders import tracks_from_folder
 from .manifest import Track, read_manifest
 from .mixer import Mixer
+from .remembered import NOTHING, Store
 from .settings import Data, Mixup, RunConfig
 from .sound import Measures
 
-__all__ = ["ClipSource", "cache_folder", "clip_samples", "refuse_latent_mixup", "sources"]
+__all__ = ["ClipSource", "cache_folder", "clip_samples", "clip_store", "refuse_latent_mixup", "sources"]
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,11 @@ def refuse_latent_mixup(mixup: Mixup) -> None:
 def cache_folder(config: RunConfig) -> Path:
     """Where a run keeps what it computes once."""
     return Path(config.data.cache) if config.data.cache else Path(config.output) / "cache"
+
+
+def clip_store(config: RunConfig) -> Store:
+    """Only clips that come again are worth keeping: random crops do not, unless `repeat_after` says so."""
+    return Cache(cache_folder(config) / "clips") if config.data.repeat_after else NOTHING
 
 
 def _tracks(data: Data, split: str) -> Sequence[Track]:

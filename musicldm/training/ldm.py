@@ -20,10 +20,9 @@ from musicldm.pipeline import MusicLDMPipeline
 from musicldm.unet import ResBlock, Transformer, UNet
 
 from .adapter import AdapterStage, LoRASettings
-from .cache import Cache
 from .conditions import Condition, Conditions, with_nulls
 from .config import ConfigError, key
-from .data import ClipSource, cache_folder, sources
+from .data import ClipSource, clip_store, sources
 from .distributed import Group
 from .parts import clap_part, network_part, scheduler_part
 from .remembered import NOTHING, Store
@@ -214,7 +213,7 @@ def build(config: Config, group: Group) -> tuple[Stage, ClipSource, ClipSource |
         scheduler=scheduler_part(parts.scheduler or parts.init),
         vocoder=network_part("vocoder", parts.vocoder or parts.init, config.seed).network,
     )
-    store = _store(config)
+    store = clip_store(config)
     target = (
         MixedLatents(pipe.vae, pipe.vocoder, mixup.padding, store)
         if mixup.strategy == "blm"
@@ -241,7 +240,3 @@ def _adapted(stage: LDMStage, config: Config) -> AdapterStage:
     optimizer = partial(_adamw, config.ldm)
     return AdapterStage(stage, stage.unet, config.lora, optimizer, base_model=base, seed=config.seed)
 
-
-def _store(config: Config) -> Store:
-    """Only clips that come again are worth keeping: random crops do not, unless `repeat_after` says so."""
-    return Cache(cache_folder(config) / "clips") if config.data.repeat_after else NOTHING
