@@ -129,7 +129,7 @@ def _tracks(data: Data, split: str) -> Sequence[Track]:
 
 def _checked(tracks: Sequence[Track], data: Data, measures: Measures) -> list[Track]:
     threads = min(8, os.cpu_count() or 1)  # each decodes a file
-    log.info("%s: %d files are read once; levels and faults are kept in data.cache", data.manifest, len(tracks))
+    log.info("%s: %d files are read once (data.cache keeps their levels)", data.manifest, len(tracks))
     return check_tracks(tracks, data.shortest, policy=data.bad_files, measures=measures, workers=threads)
 
 

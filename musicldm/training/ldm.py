@@ -239,4 +239,3 @@ def _adapted(stage: LDMStage, config: Config) -> AdapterStage:
     base = str(config.parts.unet or config.parts.init)
     optimizer = partial(_adamw, config.ldm)
     return AdapterStage(stage, stage.unet, config.lora, optimizer, base_model=base, seed=config.seed)
-
