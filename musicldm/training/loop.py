@@ -86,7 +86,7 @@ class Trainer:
             run_log = None
             if self.group.first:
                 run_log = stack.enter_context(closing(RunLog(self.output, start, last, bar=bar)))
-            stop = stack.enter_context(Stop().listening())
+            stop = stack.enter_context(Stop("step").listening())
             for share in self._shares(start):
                 if step == 0:
                     draws = (self.taker.draws("prepare", 0, places) for _, places in share)
