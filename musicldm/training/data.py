@@ -147,5 +147,6 @@ def _mixer(tracks: Sequence[Track], mixup: Mixup) -> Mixer | None:
         crop=mixup.crop,
         max_offset=mixup.max_offset,
     )
-    log.info("%d of %d tracks have a partner", mixer.paired, len(tracks))
+    if mixup.strategy != "plain":
+        log.info("mixup: %d of %d tracks have a partner of their tempo", mixer.paired, len(tracks))
     return mixer
