@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("--max-offset", type=float, help="seconds; default: ask nothing")
+    parser.add_argument("--max-offset", type=float, default=inf, help="seconds; default: ask nothing")
     parser.add_argument("--max-bpm", type=float, default=1.0)
     parser.add_argument("--measures", type=Path, help="folder in which tracks' statistics are kept")
     options = parser.parse_args()
@@ -102,7 +103,7 @@ def main() -> None:
         tracks, mixer=mixer, measures=Measures(16000, options.measures), samples=round(SECONDS * 16000)
     )
     about = {"manifest": options.manifest.name, "tracks": len(tracks), "alignable": mixer.alignable,
-             "paired": mixer.paired, "max_bpm": options.max_bpm, "max_offset": options.max_offset}  # fmt: skip
+             "paired": mixer.paired, "max_bpm": options.max_bpm, "max_offset": options.max_offset if options.max_offset < inf else None}  # fmt: skip
     print(json.dumps(about | alignment(clips), indent=1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -13,10 +14,14 @@ from clicks import RATE, click_track
 
 from musicldm import audio
 from musicldm.mel import normalize_track
-from musicldm.training.clips import Clips, collate
+from musicldm.training.clips import Clips
+from musicldm.training.data import ClipSource
+from musicldm.training.feed import steps
 from musicldm.training.manifest import Track
 from musicldm.training.mixer import Mixer
+from musicldm.training.order import Order
 from musicldm.training.sound import Measures, Stats, cut, measure
+from musicldm.training.stage import collate
 
 SAMPLES = 4000
 RESAMPLED = 1e-6  # a part resampled against the part of the whole: float32 sums in another order
@@ -106,59 +111,28 @@ def test_evaluation_takes_the_middle_and_the_first_caption(tracks):
     clip = clips.item(5, 4)
     assert clip.start == (2 * RATE - SAMPLES) // 2 / RATE
     assert (clip.caption, clip.outcome) == ("noise", "off")
-    assert [batch.indices for batch in clips.batches(0, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert [index for rank in (0, 1) for index in next(iter(clips.order(0, 4, rank, 2)))] == [0, 1, 2, 3]
 
 
-def test_repeat_after_brings_the_same_clips_in_another_order(tracks):
+def test_repeat_after_brings_the_same_clips_again(tracks):
     clips = Clips(tracks, RATE, SAMPLES, repeat_after=2)
     assert clips.item(0, 3).key == clips.item(2, 3).key != clips.item(1, 3).key
-    assert list(clips.order(0, 7)) != list(clips.order(2, 7))
-
-
-# ---- order ----
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 3, 6])
-def test_processes_see_together_what_one_would(tracks, world_size):
-    clips = Clips(tracks, RATE, SAMPLES, seed=1)
-    for epoch in range(3):
-        (alone,) = clips.order(epoch, 6)
-        shared = [list(clips.order(epoch, 6, rank, world_size)) for rank in range(world_size)]
-        assert [index for part in shared for index in part[0]] == alone
-        assert len(set(alone)) == 6
-
-
-def test_an_epoch_can_be_entered_anywhere_and_every_track_comes(tracks):
-    clips = Clips(tracks, RATE, SAMPLES, seed=1)
-    whole = list(clips.order(3, 2))
-    assert len(whole) == clips.batches_per_epoch(2) == 3
-    for start in range(4):
-        assert list(clips.order(3, 2, start_batch=start)) == whole[start:]
-    seen = Counter(index for epoch in range(20) for batch in clips.order(epoch, 2) for index in batch)
-    assert len(seen) == 7
-    assert min(seen.values()) > 10
-    stream = clips.stream(2, start_epoch=3, start_batch=2)
-    got = [(batch.epoch, batch.indices) for _, batch in zip(range(3), stream, strict=False)]
-    assert got == [(3, whole[2]), *[(4, indices) for indices in list(clips.order(4, 2))[:2]]]
 
 
 def test_workers_change_nothing_and_leave_the_global_generator_alone(tracks):
-    clips = Clips(tracks, RATE, SAMPLES, seed=2, mixer=Mixer(tracks, "plain"))
+    source = ClipSource(Clips(tracks, RATE, SAMPLES, seed=2, mixer=Mixer(tracks, "plain")))
+    where = {"start": 2, "end": 5, "rank": 0, "world": 1, "micro": 2}
     before = torch.random.get_rng_state()
-    ahead = list(clips.batches(1, 3, workers=2))
+    ahead, alone = (list(steps(source, Order(7, 3, 2), workers=workers, **where)) for workers in (2, 0))
     assert torch.equal(before, torch.random.get_rng_state())
-    for batch, expected in zip(ahead, clips.batches(1, 3), strict=True):
-        assert torch.equal(batch.wave, expected.wave)
-        assert (batch.keys, batch.captions, batch.paths) == (expected.keys, expected.captions, expected.paths)
+    assert [len(step) for step in ahead] == [2, 2, 2]
+    for (batch, places), (expected, same) in zip(chain(*ahead), chain(*alone), strict=True):
+        assert places == same
+        assert torch.equal(batch["wave"], expected["wave"])
+        assert all(batch[name] == expected[name] for name in ("key", "caption", "outcome"))
+        assert batch.files == expected.files
 
 
 def test_wrong_settings_are_named(tracks):
-    clips = Clips(tracks, RATE, SAMPLES)
-    with pytest.raises(ValueError, match="batch of 5 for rank 0 of 2, expected a multiple of 2"):
-        list(clips.order(0, 5, 0, 2))
-    with pytest.raises(ValueError, match="7 tracks do not fill a batch of 8"):
-        list(clips.order(0, 8))
     with pytest.raises(ValueError, match="got no tracks"):
         Clips([])
     with pytest.raises(ValueError, match="0 samples at 16000 Hz"):
@@ -175,14 +149,15 @@ def test_a_file_that_goes_bad_in_training_is_named(tracks, tmp_path):
         Clips([Track(path=tmp_path / "bad.wav")]).item(0, 0)
 
 
-def test_collate_keeps_the_order(tracks):
-    clips = Clips(tracks, RATE, SAMPLES)
-    batch = collate([clips.item(0, index) for index in (4, 1)])
-    assert batch.wave.shape == (2, SAMPLES)
-    assert batch.wave.dtype == torch.float32
-    assert batch.indices == [4, 1]
-    assert batch.lam.tolist() == [1.0, 1.0]
-    assert batch.wave_b is None
+def test_a_batch_keeps_the_order(tracks):
+    source = ClipSource(Clips(tracks, RATE, SAMPLES))
+    batch = collate([source.item(0, index) for index in (4, 1)])
+    assert batch["wave"].shape == (2, SAMPLES)
+    assert batch["wave"].dtype == torch.float32
+    assert [file.split(" at ")[0] for file in batch.files] == [str(tracks[k].path) for k in (4, 1)]
+    assert batch["lam"].tolist() == [1.0, 1.0]
+    assert torch.equal(batch["wave_b"], batch["wave"])
+    assert batch["outcome"] == ("off", "off")
 
 
 # ---- what is remembered of a track ----

@@ -185,6 +185,11 @@ def test_a_preset_or_a_table_starts_from_scratch_by_the_seed():
         network_part("vae", "preset:48k", 0)
     with pytest.raises(ConfigError, match="unknown key heads"):
         network_part("vae", {**table, "heads": 3}, 0)
+    del table["layers_per_block"]
+    with pytest.raises(
+        ConfigError, match="1 problem\n  missing key layers_per_block: there are in_channels, out_"
+    ):
+        network_part("vae", table, 0)
 
 
 def test_the_decay_ramps_to_its_value():

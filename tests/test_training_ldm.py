@@ -52,7 +52,7 @@ def batch_of(b: int = 4, samples: int = 10240, lam=None) -> Batch:
     wave = 0.1 * draw(2, b, samples)
     values = {
         "wave": wave[0], "wave_b": wave[1], "lam": lam, "caption": tuple(f"song {k}" for k in range(b)),
-        "key": ("",) * b, "key_b": ("",) * b,
+        "key": ("",) * b, "key_b": ("",) * b, "outcome": ("off",) * b,
     }  # fmt: skip
     return Batch(values, tuple(f"{k}.wav" for k in range(b)))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from helpers import TINY, draw
 from training_toys import write_clips
-from training_waves import Waves, check_resumes_exactly, check_two_are_one, config, losses, train
+from training_waves import NAMES, Waves, check_resumes_exactly, check_two_are_one, config, losses, train
 
 from musicldm import MusicLDMPipeline, lora
 from musicldm.cli import main
@@ -38,10 +39,17 @@ def small_unet() -> UNet:
         return UNet(SMALL).eval()
 
 
-def make(tiny, group=None, lr=1e-2) -> AdapterStage:
+def attentive_unet() -> UNet:
+    """With attention, and so with adapters, at every size."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UNet(replace(SMALL, block_out_channels=(16, 16), heads=(2, 2))).eval()
+
+
+def make(tiny, group=None, lr=1e-2, unet=small_unet) -> AdapterStage:
     """A stage over a U-Net of its own."""
     own = {name: copy.deepcopy(tiny.components[name]) for name in ("vae", "vocoder", "text_encoder")}
-    pipe = MusicLDMPipeline(**{**tiny.components, **own, "unet": small_unet()})
+    pipe = MusicLDMPipeline(**{**tiny.components, **own, "unet": unet()})
     settings = LDMSettings(warmup=0, null_share=0.0)
     ldm = LDMStage(pipe, ClipLatents(pipe.vae), settings, group or Group(), scratch=False)
     adam = partial(torch.optim.AdamW, lr=lr)
@@ -87,6 +95,41 @@ def test_the_adapter_alone_learns_and_its_file_brings_it_back(tiny, tmp_path):
     with torch.no_grad():
         assert torch.equal(own.unet(x, 5, cond), stage.unet(x, 5, cond))
         assert not torch.equal(own.unet(x, 5, cond), small_unet()(x, 5, cond))
+
+
+def told_apart(stage: AdapterStage, pattern: torch.Tensor, *, told: bool) -> None:
+    """To learn: the base's own answer plus `pattern` for one half of the captions, minus it for the other.
+
+    At first the error is the pattern's mean square, and an adapter that is not told which half stays there.
+    """
+    base, ldm, now = attentive_unet(), stage.ldm, {}
+    assert isinstance(ldm, LDMStage)
+    directions = 10 * torch.nn.functional.normalize(draw(2, 512), dim=1)
+
+    def condition(target, captions, draws):
+        halves = torch.tensor([NAMES.index(caption) % 2 for caption in captions])
+        now["sign"], now["cond"] = 1.0 - 2.0 * halves, directions[halves if told else 0 * halves]
+        return now["cond"]
+
+    def aim(latents, noise, timesteps):
+        with torch.no_grad():
+            plain = base(ldm.schedule.add_noise(latents, noise, timesteps), timesteps, now["cond"])
+        return plain + now["sign"][:, None, None, None] * pattern
+
+    ldm.condition, ldm.aim = condition, aim
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_adapter_learns_what_a_condition_means_and_leaves_the_base_alone(tiny, tmp_path, told):
+    stage, pattern = make(tiny, lr=2e-2, unet=attentive_unet), 0.3 * draw(8, 1, 1).sign()
+    told_apart(stage, pattern, told=told)
+    train(stage, config(tmp_path, 40 if told else 20, batch=8, every=100), DATA)
+    loss, chance = losses(tmp_path, "denoise/loss"), pattern.square().mean().item()
+    assert loss[0] == pytest.approx(chance, rel=1e-4)  # an adapter begins as nothing
+    last = sum(loss[-10:]) / 10 / chance
+    assert last < 0.75 if told else last > 0.95  # 0.58 and 1.00 when this was written
+    after, base = stage.unet.state_dict(), attentive_unet().state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in base.items())
 
 
 def test_it_resumes_exactly(tiny, tmp_path):

@@ -129,5 +129,5 @@ def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 
 def curve(folder: Path) -> list[dict[str, Any]]:
     """A run's log without what the machine adds to it."""
-    measured = ("seconds", "memory_mb")
+    measured = ("seconds", "cpu_seconds", "memory_mb")
     return [{k: v for k, v in line.items() if k not in measured} for line in read_log(folder / "log.jsonl")]

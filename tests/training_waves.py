@@ -52,7 +52,7 @@ class Waves:
     def item(self, epoch: int, index: int) -> Mapping[str, Any]:
         clip = wave(index, self.samples)
         return {"wave": clip, "wave_b": clip, "lam": 1.0, "caption": NAMES[index], "key": str(index),
-                "key_b": str(index), "file": f"{index}.wav"}  # fmt: skip
+                "key_b": str(index), "outcome": "off", "file": f"{index}.wav"}  # fmt: skip
 
 
 def config(folder: Path, steps: int, batch: int = 4, every: int = 2, **loop: Any) -> RunConfig:
@@ -128,7 +128,7 @@ def check_resumes_exactly(make: Callable[[Group], Stage], folder: Path, data: Wa
 
 def _curve(folder: Path) -> list[dict[str, float]]:
     return [
-        {k: v for k, v in line.items() if k not in ("seconds", "memory_mb")}
+        {k: v for k, v in line.items() if k not in ("seconds", "cpu_seconds", "memory_mb")}
         for line in read_log(folder / "log.jsonl")
     ]
 

@@ -49,9 +49,13 @@ class Progress:
 
 
 class Stop:
-    """Becomes true at the first Ctrl-C or SIGTERM; a second Ctrl-C is KeyboardInterrupt, at once."""
+    """Becomes true at the first Ctrl-C or SIGTERM; a second Ctrl-C is KeyboardInterrupt, at once.
 
-    def __init__(self) -> None:
+    unit: what the work consists of, for the message.
+    """
+
+    def __init__(self, unit: str = "batch") -> None:
+        self.unit = unit
         self.asked = False
 
     def __bool__(self) -> bool:
@@ -71,7 +75,7 @@ class Stop:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self.asked:
-            log.warning("finishing the batch at hand; Ctrl-C again stops at once")
+            log.warning("finishing the %s at hand; Ctrl-C again stops at once", self.unit)
         self.asked = True
 
 

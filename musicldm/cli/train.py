@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ def add(commands: Any) -> None:
     train.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                        help="change a key of the config, such as loop.steps=1000")  # fmt: skip
     train.add_argument("--keys", action="store_true", help="list every key of the stage's config, and end")
-    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    train.add_argument("--quiet", action="store_true", help="no progress, warnings alone")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,6 +46,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(
             f"musicldm train {options.stage}: give a CONFIG.toml (--keys lists what goes into it)"
         )
+    if not options.quiet and os.environ.get("RANK", "0") == "0":
+        logging.getLogger("musicldm.training").setLevel(logging.INFO)
     outcome = run_stage(
         options.stage,
         options.config,

@@ -44,9 +44,10 @@ def load_backend(name: str, device: str = "cpu") -> Tracker:
     try:
         return backend.make(device)
     except ImportError as error:
+        others = " or ".join(other for other in BACKENDS if other != name)
         raise ValueError(
             f"beats: the backend {name} cannot be imported ({error}); install it with `{backend.install}`. "
-            f"{backend.licence}"
+            f"{backend.licence} Or take another: {others}"
         ) from error
 
 

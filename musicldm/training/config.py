@@ -81,7 +81,9 @@ def parse(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     problems: list[str] = []
     made = _made(kind, table, "", problems)
     if problems:
-        raise ConfigError(f"{where}: {len(problems)} problems\n  " + "\n  ".join(problems))
+        raise ConfigError(
+            f"{where}: {len(problems)} problem{'s' * (len(problems) > 1)}\n  " + "\n  ".join(problems)
+        )
     return made
 
 
@@ -97,7 +99,9 @@ def _made(kind: type[T], table: Mapping[str, Any], prefix: str, problems: list[s
         elif column.default is MISSING and is_dataclass(hints[name]):
             values[name] = _value(hints[name], {}, f"{prefix}{name}", problems)  # names the keys it needs
         elif column.default is MISSING:
-            problems.append(f"missing key {prefix}{name}: {column.metadata['help']}")
+            problems.append(
+                f"missing key {prefix}{name}: {column.metadata.get('help', f'there are {there}')}"
+            )
     if problems:
         return None
     try:

@@ -13,6 +13,7 @@ from musicldm.mel import MUSICLDM_16K
 from .cache import Cache
 from .check import check_tracks
 from .clips import Clips
+from .config import ConfigError
 from .folders import tracks_from_folder
 from .manifest import Track, read_manifest
 from .mixer import Mixer
@@ -20,7 +21,7 @@ from .remembered import NOTHING, Store
 from .settings import Data, Mixup, RunConfig
 from .sound import Measures
 
-__all__ = ["ClipSource", "cache_folder", "clip_samples", "clip_store", "sources"]
+__all__ = ["ClipSource", "cache_folder", "clip_samples", "clip_store", "refuse_latent_mixup", "sources"]
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ class ClipSource:
     """Clips under the names that stages read.
 
     wave: (s,) float32, mixed where waves are mixed. wave_b: (s,) and lam: the partner and the share of `wave`
-    for latent mixup; lam is 1 where nothing is mixed. caption. key, key_b: name what the waves hold. file:
-    for error messages.
+    for latent mixup; lam is 1 where nothing is mixed. caption. key, key_b: name what the waves hold. outcome:
+    "mixed", or why not. file: for error messages.
     """
 
     def __init__(self, clips: Clips) -> None:
@@ -52,6 +53,7 @@ class ClipSource:
             "caption": clip.caption,
             "key": clip.key,
             "key_b": clip.key_b or clip.key,
+            "outcome": clip.outcome,
             "file": file,
         }
 
@@ -89,6 +91,14 @@ def sources(config: RunConfig, factor: int) -> tuple[ClipSource, ClipSource | No
     return ClipSource(clips), ClipSource(Clips(kept, training=False, **settings))
 
 
+def refuse_latent_mixup(mixup: Mixup) -> None:
+    """For stages that train on waves. Raises ConfigError."""
+    if mixup.strategy == "blm":
+        raise ConfigError(
+            'mixup.strategy "blm": latents are mixed in the ldm stage alone; waves are by "bam" or "plain"'
+        )
+
+
 def cache_folder(config: RunConfig) -> Path:
     """Where a run keeps what it computes once."""
     return Path(config.data.cache) if config.data.cache else Path(config.output) / "cache"
@@ -119,6 +129,7 @@ def _tracks(data: Data, split: str) -> Sequence[Track]:
 
 def _checked(tracks: Sequence[Track], data: Data, measures: Measures) -> list[Track]:
     threads = min(8, os.cpu_count() or 1)  # each decodes a file
+    log.info("%s: %d files are read once (data.cache keeps their levels)", data.manifest, len(tracks))
     return check_tracks(tracks, data.shortest, policy=data.bad_files, measures=measures, workers=threads)
 
 
@@ -134,6 +145,8 @@ def _mixer(tracks: Sequence[Track], mixup: Mixup) -> Mixer | None:
         max_bpm=mixup.max_bpm,
         fold=mixup.fold,
         crop=mixup.crop,
+        max_offset=mixup.max_offset,
     )
-    log.info("%d of %d tracks have a partner", mixer.paired, len(tracks))
+    if mixup.strategy != "plain":
+        log.info("mixup: %d of %d tracks have a partner of their tempo", mixer.paired, len(tracks))
     return mixer

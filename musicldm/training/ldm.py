@@ -124,7 +124,9 @@ class LDMStage(Stage):
         target = self.target(batch, draws)
         cond = self.condition(target, batch["caption"], draws)
         cond = with_nulls(cond, self.null, self.settings.null_share, draws)
-        return Loss(self._error(target.latents, cond, draws))
+        error = self._error(target.latents, cond, draws)
+        mixed = [float(outcome == "mixed") for outcome in batch["outcome"]]
+        return Loss(error, {"mixed": error.new_tensor(mixed).mean()})
 
     def evaluate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """The loss without null conditions."""
@@ -237,4 +239,3 @@ def _adapted(stage: LDMStage, config: Config) -> AdapterStage:
     base = str(config.parts.unet or config.parts.init)
     optimizer = partial(_adamw, config.ldm)
     return AdapterStage(stage, stage.unet, config.lora, optimizer, base_model=base, seed=config.seed)
-

@@ -86,18 +86,19 @@ class Trainer:
             run_log = None
             if self.group.first:
                 run_log = stack.enter_context(closing(RunLog(self.output, start, last, bar=bar)))
-            stop = stack.enter_context(Stop().listening())
+            stop = stack.enter_context(Stop("step").listening())
             for share in self._shares(start):
                 if step == 0:
                     draws = (self.taker.draws("prepare", 0, places) for _, places in share)
                     self.stage.prepare([(b, d) for (b, _), d in zip(share, draws, strict=True)])
-                began = time.perf_counter()
+                began = time.perf_counter(), time.process_time()
                 line = self.taker.step(step, share)
                 self.average.update()
                 step += 1
                 stopped = self.group.sum(torch.tensor(float(bool(stop)))).item() > 0 and step < last
                 if run_log is not None:
-                    self._tell(run_log, step, line, time.perf_counter() - began)
+                    took = time.perf_counter() - began[0], time.process_time() - began[1]
+                    self._tell(run_log, step, line, took)
                 self._keep(run_log, step, ending=stopped or step == last)
                 if stopped:
                     break
@@ -151,12 +152,13 @@ class Trainer:
         ):
             yield [(batch.to(self.group.device), places) for batch, places in share]
 
-    def _tell(self, run_log: RunLog, step: int, line: Mapping[str, float], seconds: float) -> None:
+    def _tell(self, run_log: RunLog, step: int, line: Mapping[str, float], took: tuple[float, float]) -> None:
         loop = self.config.loop
         if step % loop.log_every == 0 or step in (1, loop.steps):
             facts = {
                 "epoch": self.order.epoch(step),
-                "seconds": seconds,
+                "seconds": took[0],  # of the clock, the loading of clips left out
+                "cpu_seconds": took[1],  # of this process, on all its threads
                 "memory_mb": memory_mb(self.group.device),
             }
             run_log.write({"step": step, **line, **facts})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Mixer:
     clip of all that follows them (`clips`), which drifts apart where the tempi differ.
     max_offset: a pair whose beats lie further apart than this many seconds (the median over the clip, by the
     annotations) is drawn again, up to 8 times, since a track's mean tempo says little about ten seconds of
-    it; None asks nothing. The authors ask nothing, and neither does their crop.
+    it; infinity asks nothing. The authors ask nothing, and neither does their crop.
 
     Raises ValueError for a setting that does not exist, or if no two tracks can be mixed.
     """
@@ -56,7 +57,7 @@ class Mixer:
         max_bpm: float = 1.0,
         fold: bool = False,
         crop: str = "downbeat",
-        max_offset: float | None = 0.06,
+        max_offset: float = 0.06,
     ) -> None:
         for name, got, known in (
             ("strategy", strategy, STRATEGIES),
@@ -69,12 +70,14 @@ class Mixer:
             raise ValueError(
                 f"Mixer: got probability {probability} and alpha {alpha}, expected 0 to 1 and above 0"
             )
+        if not max_offset > 0:
+            raise ValueError(f"Mixer: got max_offset {max_offset}, expected seconds above 0, or inf")
         self.tracks = tracks
         self.strategy = strategy
         self.probability = probability
         self.alpha = alpha
         self.crop = crop
-        self.max_offset = max_offset if crop == "downbeat" else None
+        self.max_offset = max_offset if crop == "downbeat" else inf
         beaten = [_tempo(track) for track in tracks]
         self._partners: TempoBins | TempoNeighbours = (
             TempoBins(
@@ -124,7 +127,7 @@ class Mixer:
             return "no beats"
         if not self._partners.count(index):
             return "no partner"
-        for _ in range(TRIES if self.max_offset is not None else 1):
+        for _ in range(TRIES if self.max_offset < inf else 1):
             partner = self._partners.draw(index, rng)
             assert partner is not None
             try:
@@ -150,7 +153,7 @@ class Mixer:
 
     def _in_step(self, index: int, partner: int, starts: tuple[float, float], seconds: float) -> bool:
         beats = self.tracks[index].beats, self.tracks[partner].beats
-        if self.max_offset is None or beats[0] is None or beats[1] is None:
+        if self.max_offset == inf or beats[0] is None or beats[1] is None:
             return True
         offsets = np.abs(residual_offsets((beats[0], beats[1]), starts, seconds))
         return bool(len(offsets)) and float(np.median(offsets)) <= self.max_offset

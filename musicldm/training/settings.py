@@ -81,6 +81,10 @@ class Mixup:
     )
     max_bpm: float = key("of neighbours", 1.0)
     fold: bool = key("half and double tempo count as the same, for neighbours", False)
+    max_offset: float = key(
+        "seconds: a pair whose beats lie further apart is drawn again; inf: never; not for crop = authors",
+        0.06,
+    )
     crop: Literal["downbeat", "authors"] = key("at the aligned downbeats, or anywhere after them", "downbeat")
     padding: Literal["full", "authors"] = key(
         "blm: CLAP hears the whole decoded mix, or 90 % of it and silence, as the authors' does", "full"

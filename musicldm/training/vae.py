@@ -17,7 +17,7 @@ from musicldm.vae import VAE, Posterior
 from musicldm.vocoder import HiFiGAN
 
 from .config import key
-from .data import ClipSource, sources
+from .data import ClipSource, refuse_latent_mixup, sources
 from .distributed import Group
 from .front import mel_of
 from .parts import network_part
@@ -153,6 +153,7 @@ class VAEStage(Stage):
 
 def build(config: Config, group: Group) -> tuple[VAEStage, ClipSource, ClipSource | None]:
     """The stage and its clips. Raises ValueError for what cannot be honoured."""
+    refuse_latent_mixup(config.mixup)
     parts = config.parts
     vae = network_part("vae", parts.vae or parts.init, config.seed).network
     source = parts.vocoder or parts.init

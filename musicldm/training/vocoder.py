@@ -18,7 +18,7 @@ from musicldm.mel import MUSICLDM_16K
 from musicldm.vocoder import HiFiGAN
 
 from .config import ConfigError, key
-from .data import ClipSource, sources
+from .data import ClipSource, refuse_latent_mixup, sources
 from .discriminators import WaveDiscriminators
 from .distributed import Group
 from .front import mel_of
@@ -176,6 +176,7 @@ def fold(vocoder: HiFiGAN) -> HiFiGAN:
 
 def build(config: Config, group: Group) -> tuple[VocoderStage, ClipSource, ClipSource | None]:
     """The stage and its clips. Raises ValueError for what cannot be honoured."""
+    refuse_latent_mixup(config.mixup)
     part = network_part("vocoder", config.parts.vocoder or config.parts.init, config.seed)
     vocoder: HiFiGAN = part.network
     _check(vocoder, config.vocoder)
