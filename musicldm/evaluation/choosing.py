@@ -1,0 +1,76 @@
+"""`--features clap,panns=FILE,my_module:name` -> features, loaded."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from .features import Feature
+
+__all__ = ["choose"]
+
+KNOWN = "clap, clap=ID_OR_FOLDER, panns=FILE, vggish=FILE, or module:name"
+
+
+def choose(text: str, model: str, device: torch.device) -> dict[str, Feature]:
+    """Name in the report -> feature, in the order given. model: whose CLAP `clap` alone is.
+
+    module:name is a `Feature` (such as a `CallableFeature`) in a module that Python finds, the working folder
+    included. Raises ValueError for a word that is none of KNOWN, or twice in it, and as the features do.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise ValueError(f"--features: got nothing, expected some of {KNOWN}")
+    chosen: dict[str, Feature] = {}
+    for word in words:
+        name, feature = _one(word, model, device)
+        if name in chosen:
+            name = word  # clap=A,clap=B
+        if name in chosen:
+            raise ValueError(f"--features: {word} stands in it twice")
+        chosen[name] = feature
+    return chosen
+
+
+def _one(word: str, model: str, device: torch.device) -> tuple[str, Feature]:
+    kind, given, where = word.partition("=")
+    if kind == "clap":
+        return "clap", _clap(where if given else model, device)
+    if kind in ("panns", "vggish"):
+        if not where:
+            raise ValueError(f"--features: {kind} needs its weights, {kind}=FILE; see evaluation/README.md")
+        return kind, _tagger(kind, Path(where), device)
+    module, colon, name = word.partition(":")
+    if colon and module and name:
+        return word, _own(module, name)
+    raise ValueError(f"--features: got {word!r}, expected some of {KNOWN}")
+
+
+def _own(module: str, name: str) -> Feature:
+    folder = os.getcwd()
+    if folder not in sys.path:  # as `python -m` has it, and the installed command has not
+        sys.path.insert(0, folder)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"--features {module}:{name}: {error}") from error
+    missing = [part for part in ("id", "rate", "dim", "classes") if part not in dir(found)]
+    if missing or not callable(found):
+        raise ValueError(
+            f"--features {module}:{name}: {type(found).__name__} is no Feature; it lacks "
+            f"{', '.join(missing) or '__call__'}; wrap a function in musicldm.evaluation.features.CallableFeature"
+        )
+    return found
+
+
+def _clap(source: str, device: torch.device) -> Feature:
+
+    raise NotImplementedError
+
+
+def _tagger(kind: str, path: Path, device: torch.device) -> Feature:
+    raise NotImplementedError
