@@ -47,8 +47,8 @@ class FeatureId:
 class Features:
     """Of n clips, float64: embeddings (n, d), one a clip.
 
-    frames: n arrays (t, d), t differing with the clip's length, or None. logits: (n, k) of a classifier, before
-    softmax or sigmoid, or None.
+    frames: n arrays (t, d), t differing with the clip's length, or None. logits: (n, k) of a classifier,
+    before softmax or sigmoid, or None.
     """
 
     embeddings: Rows
@@ -68,7 +68,7 @@ class Features:
 
     @property
     def rows(self) -> Rows:
-        """(m, d): all frames of all clips where there are frames, else the embeddings. What FAD is made of."""
+        """(m, d): all frames of all clips where there are frames, else the embeddings."""
         return self.embeddings if self.frames is None else np.concatenate(self.frames)
 
 
@@ -85,7 +85,7 @@ class Feature(Protocol):
     def classes(self) -> int: ...  # noqa: D102
 
     def __call__(self, waves: Sequence[Wave]) -> Features:
-        """waves: n mono clips (s,) float32 at `rate`, of any lengths; no clip's result depends on the rest."""
+        """waves: n mono clips (s,) float32 at `rate`, of any lengths; each result is of its clip alone."""
 
 
 @runtime_checkable
@@ -93,7 +93,7 @@ class TextFeature(Feature, Protocol):
     """A feature that embeds prompts in the same space (CLAP): cosines between both mean something."""
 
     def text(self, prompts: Sequence[str]) -> Rows:
-        """N prompts -> (n, d) unit-norm embeddings."""
+        """prompts: n texts -> (n, d) unit-norm embeddings."""
 
 
 class CallableFeature:
