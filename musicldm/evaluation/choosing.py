@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from pathlib import Path
 
 import torch
 
@@ -39,11 +38,19 @@ def choose(text: str, model: str, device: torch.device) -> dict[str, Feature]:
 def _one(word: str, model: str, device: torch.device) -> tuple[str, Feature]:
     kind, given, where = word.partition("=")
     if kind == "clap":
-        return "clap", _clap(where if given else model, device)
-    if kind in ("panns", "vggish"):
-        if not where:
-            raise ValueError(f"--features: {kind} needs its weights, {kind}=FILE; see evaluation/README.md")
-        return kind, _tagger(kind, Path(where), device)
+        from .clap_feature import ClapFeature
+
+        return "clap", ClapFeature.load(where if given else model, device)
+    if kind in ("panns", "vggish") and not where:
+        raise ValueError(f"--features: {kind} needs its weights, {kind}=FILE; see evaluation/README.md")
+    if kind == "panns":
+        from .panns import Panns
+
+        return "panns", Panns.load(where, device)
+    if kind == "vggish":
+        from .vggish import Vggish
+
+        return "vggish", Vggish.load(where, device)
     module, colon, name = word.partition(":")
     if colon and module and name:
         return word, _own(module, name)
@@ -65,12 +72,3 @@ def _own(module: str, name: str) -> Feature:
             f"{', '.join(missing) or '__call__'}; wrap a function in musicldm.evaluation.features.CallableFeature"
         )
     return found
-
-
-def _clap(source: str, device: torch.device) -> Feature:
-
-    raise NotImplementedError
-
-
-def _tagger(kind: str, path: Path, device: torch.device) -> Feature:
-    raise NotImplementedError

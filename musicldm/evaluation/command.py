@@ -98,7 +98,7 @@ def _evaluate(
         problems=problems,
         handling=handling,
         features=chosen,
-        settings=_settings(options, about_prompts),
+        settings=_settings(options, about_prompts, group),
         command=_command_line(options),
     )
     return given, measure(heard, cut, draws)
@@ -196,14 +196,14 @@ def _bar(what: str, group: Group, quiet: bool) -> Any:
     return lambda work: tqdm(work, desc=what, unit="clip", disable=quiet or not group.first, leave=False)
 
 
-def _settings(options: argparse.Namespace, prompts: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(options: argparse.Namespace, prompts: Mapping[str, Any], group: Group) -> dict[str, Any]:
     told = {name: str(value) if isinstance(value, Path) else value
             for name, value in sorted(vars(options).items()) if name not in NOT_TOLD}  # fmt: skip
     versions = {
         "python": platform.python_version(),
         **{name: _version(name) for name in ("musicldm", *WRITTEN)},
     }
-    return {"options": told, "prompts": dict(prompts), "versions": versions}
+    return {"options": told, "prompts": dict(prompts), "versions": versions, "computed_on": group.device.type}
 
 
 def _command_line(options: argparse.Namespace) -> str:

@@ -38,7 +38,7 @@ def extract(
 
     Raises ValueError, on every process, naming the clips that the feature could not be computed of.
     """
-    keys = [_key(feature, handling.key(excerpt)) for excerpt in excerpts]
+    keys = [_key(feature, group, handling.key(excerpt)) for excerpt in excerpts]
     failed: dict[str, str] = {}
     for k in progress(range(group.rank, len(excerpts), group.world)):
         if cache.load(keys[k]) is not None:
@@ -62,7 +62,7 @@ def extract_text(
 ) -> np.ndarray[Any, Any] | None:
     """Prompts -> (n, d) for the first process, each prompt alone; None for the others."""
     different = list(dict.fromkeys(prompts))
-    keys = {prompt: _key(feature, f"text {prompt}") for prompt in different}
+    keys = {prompt: _key(feature, group, f"text {prompt}") for prompt in different}
     for prompt in different[group.rank :: group.world]:
         if cache.load(keys[prompt]) is None:
             cache.store(
@@ -74,8 +74,14 @@ def extract_text(
     return np.stack([_held(cache, keys[prompt])["text"].numpy() for prompt in prompts])
 
 
-def _key(feature: Feature, of: str) -> dict[str, Any]:
-    return {"what": "feature of one clip", "feature": asdict(feature.id), "rate": feature.rate, "of": of}
+def _key(feature: Feature, group: Group, of: str) -> dict[str, Any]:
+    return {
+        "what": "feature of one clip",
+        "feature": asdict(feature.id),
+        "rate": feature.rate,
+        "computed_on": group.device.type,
+        "of": of,
+    }
 
 
 def _tensors(found: Features) -> dict[str, Tensor]:
