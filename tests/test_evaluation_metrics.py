@@ -50,7 +50,7 @@ def test_mmd_of_gaussians_is_analytic_and_unbiased():
     truth = 2 * scale * (1 - math.exp(-(d * m**2) / (2 * (h**2 + 2))))
     found = [
         kernel_distance(draw(30, d, seed=2 * i), draw(30, d, seed=2 * i + 1) + m, GaussianKernel(h))
-        for i in range(300)
+        for i in range(200)
     ]
     error = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found) - truth) < 3 * error
@@ -66,7 +66,8 @@ def test_the_median_distance():
     a = draw(40, 3) + 1e6  # far from the origin squares would lose it
     expected = np.median([np.linalg.norm(x - y) for x, y in itertools.combinations(a, 2)])
     assert median_distance(a) == pytest.approx(expected, rel=1e-6)
-    assert median_distance(draw(3000, 2)) == median_distance(draw(3000, 2))
+    assert median_distance(draw(90, 2), limit=40) == median_distance(draw(90, 2), limit=40)
+    assert median_distance(draw(90, 2), limit=40) != median_distance(draw(90, 2), limit=40, seed=1)
     with pytest.raises(ValueError, match="most rows are equal"):
         median_distance(np.ones((5, 2)))
     with pytest.raises(ValueError, match="bandwidth 0"):
@@ -129,7 +130,7 @@ def test_extreme_logits_stay_finite():
         assert np.isfinite(paired_kl(huge, huge[::-1], activation=activation).clips).all()
     with pytest.raises(ValueError, match="'tanh'"):
         paired_kl(huge, huge, activation="tanh")
-    with pytest.raises(ValueError, match="have 2 and 1 rows.*missing"):
+    with pytest.raises(ValueError, match=r"have 2 and 1 rows.*missing"):
         paired_kl(huge, huge[:1])
 
 
@@ -204,11 +205,11 @@ def test_the_vendi_score_counts():
 
 def test_a_means_interval_is_the_one_of_theory_and_covers():
     hits = 0
-    for seed in range(200):
+    for seed in range(150):
         values = draw(60, seed=seed)
-        found = intervals.mean_interval(values, replicates=300, seed=seed)
+        found = intervals.mean_interval(values, replicates=200, seed=seed)
         hits += found.low < 0 < found.high
-    assert 0.88 < hits / 200 < 0.99  # 95 %, less a little for 60 values, give or take 3 %
+    assert 0.88 < hits / 150 < 0.99  # 95 %, less a little for 60 values, give or take 3 %
     assert found.error == pytest.approx(values.std() / np.sqrt(60), rel=0.15)
     assert abs(found.bias) < found.error / 4
 
@@ -248,17 +249,19 @@ def test_each_interval_is_about_its_metric():
 
 
 def test_a_frechet_interval_says_its_bias_and_covers_the_distance_at_this_size():
-    """Resampled clips push the distance up; the interval, less that, holds the mean of fresh sets of this size."""
-    reference = Gaussian.from_moments(np.zeros(6), np.eye(6))
-    fresh = [frechet(Gaussian.of(draw(80, 6, seed=1000 + i)), reference) for i in range(200)]
+    """Resampled clips push the distance up, about as far as it is from the truth already. The interval, less that,
+    holds the mean of fresh sets of this size."""
+    truth, reference = 6 * 0.5**2, Gaussian.from_moments(np.zeros(6), np.eye(6))
+    fresh = [frechet(Gaussian.of(draw(80, 6, seed=1000 + i) + 0.5), reference) for i in range(200)]
     found = [
-        intervals.frechet_interval(draw(80, 6, seed=i), reference, replicates=60, seed=i) for i in range(40)
+        intervals.frechet_interval(draw(80, 6, seed=i) + 0.5, reference, replicates=60, seed=i)
+        for i in range(30)
     ]
     biases = [interval.bias for interval in found]
-    assert np.mean(biases) > 5 * np.std(biases) / np.sqrt(40)
-    assert np.mean(biases) == pytest.approx(np.mean(fresh), rel=0.35)  # the truth is 0: all of it is bias
-    assert np.mean([i.low < np.mean(fresh) < i.high for i in found]) > 0.7
-    assert np.mean([interval.error for interval in found]) == pytest.approx(np.std(fresh), rel=0.5)
+    assert np.mean(biases) > 5 * np.std(biases) / np.sqrt(30)
+    assert np.mean(biases) == pytest.approx(np.mean(fresh) - truth, rel=0.5)
+    assert np.mean([i.low < np.mean(fresh) < i.high for i in found]) > 0.8
+    assert np.mean([interval.error for interval in found]) == pytest.approx(np.std(fresh), rel=0.3)
 
 
 def test_kernel_and_distance_intervals_are_not_pushed_by_repeats():

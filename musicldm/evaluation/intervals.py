@@ -59,8 +59,8 @@ def bootstrap(
     """
     if n < 2 or replicates < 2 or not 0 < level < 1:
         raise ValueError(
-            f"bootstrap: got {n} clips, {replicates} replicates, level {level}; expected at least 2, 2 or "
-            "2, and a level between 0 and 1"
+            f"bootstrap: got {n} clips, {replicates} replicates, level {level}; expected at least 2 of "
+            "either, and a level between 0 and 1"
         )
     generator = np.random.default_rng(seed)
     value = statistic(np.arange(n))
