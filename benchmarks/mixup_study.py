@@ -70,11 +70,15 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     stages = parser.add_subparsers(dest="stage", required=True)
     planned = stages.add_parser("plan", help="write STUDY/plan.json")
     planned.add_argument("study", type=Path)
-    planned.add_argument("--parts", type=Path, required=True, help="folder in the hub's layout: vae, vocoder, CLAP")
+    planned.add_argument(
+        "--parts", type=Path, required=True, help="folder in the hub's layout: vae, vocoder, CLAP"
+    )
     planned.add_argument("--corpus", type=Path, required=True, help="what `musicldm corpus` wrote")
     planned.add_argument("--judge", help="CLAP of the evaluation, id or folder (default: that of --parts)")
     planned.add_argument("--seeds", default="0,1,2")
@@ -124,7 +128,9 @@ def plan(options: argparse.Namespace) -> int:
             file.write(as_json({"prompt": prompt.prompt, "id": f"{k:02d}-{prompt.style}"}))
     write_json(path, made)
     steps = table["loop"]["steps"] * len(seeds)
-    print(f"{path}: {len(STRATEGIES)} x {len(seeds)} runs, {steps * len(STRATEGIES)} steps, {options.prompts} clips each")
+    print(
+        f"{path}: {len(STRATEGIES)} x {len(seeds)} runs, {steps * len(STRATEGIES)} steps, {options.prompts} clips each"
+    )
     if options.time:
         spent = {strategy: step_seconds(options.study, made, strategy) for strategy in STRATEGIES}
         hours = sum(spent.values()) * steps / 3600
@@ -171,16 +177,24 @@ def one(study: Path, made: dict[str, Any], strategy: str, seed: int, folder: Pat
              "--guidance", str(sampling["guidance"]), "--seed", str(seed), "--batch-size", "8", "--quiet"]  # fmt: skip
     judge = ["evaluate", str(clips), "--reference", made["manifest"], "--reference-split", "test",
              "--train", made["manifest"], "--features", "clap", "--model", made["judge"], "--seconds", seconds,
-             "--window", seconds, "--shortest", "0.1", "--bootstrap", "0", "-o", str(result),
+             "--window", seconds, "--shortest", "0.1", "--bootstrap", "0", "--skip", "silent", "-o", str(result),
              "--cache", str(study / "cache"), "--quiet"]  # fmt: skip
     return musicldm(batch) or musicldm(judge)
 
 
-def train(made: dict[str, Any], strategy: str, seed: int, output: Path, also: tuple[str, ...] | list[str] = ()) -> int:
+def train(
+    made: dict[str, Any], strategy: str, seed: int, output: Path, also: tuple[str, ...] | list[str] = ()
+) -> int:
     """`musicldm train ldm`, begun or gone on with; its status."""
     settings = [f"output={json.dumps(str(output))}", f"seed={seed}", f"data.manifest={json.dumps(made['manifest'])}",
                 f"parts.init={json.dumps(made['parts'])}", f"mixup.strategy={strategy}", *made["overrides"], *also]  # fmt: skip
-    command = ["train", "ldm", str(CONFIG), "--quiet", *(word for value in settings for word in ("--set", value))]
+    command = [
+        "train",
+        "ldm",
+        str(CONFIG),
+        "--quiet",
+        *(word for value in settings for word in ("--set", value)),
+    ]
     return musicldm([*command, "--resume"] if any((output / "checkpoints").glob("*.pt")) else command)
 
 
@@ -190,11 +204,24 @@ def report(options: argparse.Namespace) -> int:
     rows = [row for strategy in made["strategies"] for row in rows_of(options.study, strategy, made["seeds"])]
     if not rows:
         raise SystemExit(f"{options.study}: no run is done yet")
-    about = {key: made[key] for key in ("parts_sha256", "manifest_sha256", "training", "overrides", "prompts", "sampling", "seeds")}
+    about = {
+        key: made[key]
+        for key in (
+            "parts_sha256",
+            "manifest_sha256",
+            "training",
+            "overrides",
+            "prompts",
+            "sampling",
+            "seeds",
+        )
+    }
     done = [row["strategy"] for row in rows]
     about["means"] = {strategy: means(rows, strategy) for strategy in dict.fromkeys(done)}
     about["real"] = rows[0]["real"]
-    about["command"] = "benchmarks/mixup_study.py plan STUDY --parts PARTS --corpus CORPUS; ... run STUDY; ... report STUDY"
+    about["command"] = (
+        "benchmarks/mixup_study.py plan STUDY --parts PARTS --corpus CORPUS; ... run STUDY; ... report STUDY"
+    )
     path = harness.save("mixup_study", rows, **about)
     table = markdown(about, rows, len(made["seeds"]))
     path.with_suffix(".md").write_text(table)
@@ -214,6 +241,7 @@ def rows_of(study: Path, strategy: str, seeds: list[int]) -> list[dict[str, Any]
         near = result(found, "cosine of the nearest, median", "GENERATED, TRAIN")
         rows.append({
             "strategy": strategy, "seed": seed, **{name: result(found, *where)["value"] for name, where in SHOWN.items()},
+            "silent": found["excluded"]["counts"].get("GENERATED", {}).get("silent", 0),
             "nearest_quantiles": near["details"]["quantiles"], "feature": found["features"]["clap"],
             "clips": {role: found["sets"][role]["excerpts"] for role in found["sets"]},
             "real": {name: result(found, *where)["value"] for name, where in REAL.items()},
@@ -248,7 +276,9 @@ def markdown(about: dict[str, Any], rows: list[dict[str, Any]], seeds: int) -> s
     lines = ["| training | " + " | ".join(SHOWN) + " |", "|---" * (len(SHOWN) + 1) + "|"]
     for strategy, found in about["means"].items():
         lines.append(f"| {NAMES[strategy]} | " + " | ".join(cell(found[name]) for name in SHOWN) + " |")
-    lines.append("| real clips, not trained on | " + " | ".join(f"{about['real'][name]:.4f}" for name in SHOWN) + " |")
+    lines.append(
+        "| real clips, not trained on | " + " | ".join(f"{about['real'][name]:.4f}" for name in SHOWN) + " |"
+    )
     clips = rows[0]["clips"]
     loop = about["training"]["loop"]
     lines += ["", f"Mean and standard error over {seeds} seeds; {len(rows)} of {len(STRATEGIES) * seeds} runs. "

@@ -25,7 +25,9 @@ class Spectrum:
     rate, dim, classes = 8000, BANDS, 0
 
     def __init__(self, name: str = "spectrum") -> None:
-        self.id = FeatureId(name, hashlib.sha256(name.encode()).hexdigest(), "its name", "12 bands up to 4 kHz")
+        self.id = FeatureId(
+            name, hashlib.sha256(name.encode()).hexdigest(), "its name", "12 bands up to 4 kHz"
+        )
 
     def __call__(self, waves: Sequence[np.ndarray]) -> Features:
         return Features(np.stack([self.one(wave) for wave in waves]))
@@ -60,7 +62,12 @@ class Broken(Spectrum):
         raise RuntimeError("no such luck")
 
 
-spectrum, with_text, tagger, broken = Spectrum(), SpectrumWithText("with-text"), Tagger("tagger"), Broken("broken")
+spectrum, with_text, tagger, broken = (
+    Spectrum(),
+    SpectrumWithText("with-text"),
+    Tagger("tagger"),
+    Broken("broken"),
+)
 number = 7
 
 
@@ -97,6 +104,11 @@ def write_batch(folder: Path, n: int, seed: int, *, ids: bool = True, candidates
     batch = Folder(folder, run, ".wav")
     for row in rows:
         clip = audio.encode("x.wav", tone(row.index % BANDS, seed + row.index), RATE)
-        about = {"id": row.id, "prompt": row.prompt, "seed": 1000 + row.index, "candidates": [{"seed": 1, "score": None}] * candidates}
+        about = {
+            "id": row.id,
+            "prompt": row.prompt,
+            "seed": 1000 + row.index,
+            "candidates": [{"seed": 1, "score": None}] * candidates,
+        }
         batch.save(row, [clip], about)
     return folder

@@ -41,7 +41,13 @@ def sets(tmp_path):
     write_batch(tmp_path / "made", 12, 0)
     write_manifest(write_folder(tmp_path / "real", 14, 100), 14)
     write_folder(tmp_path / "train", 6, 200)
-    return [tmp_path / "made", "--reference", tmp_path / "real" / "manifest.jsonl", "--train", tmp_path / "train"]
+    return [
+        tmp_path / "made",
+        "--reference",
+        tmp_path / "real" / "manifest.jsonl",
+        "--train",
+        tmp_path / "train",
+    ]
 
 
 @pytest.fixture
@@ -49,7 +55,9 @@ def calls(monkeypatch):
     """How often the feature was computed."""
     made = []
     one = evaluation_toys.Spectrum.one
-    monkeypatch.setattr(evaluation_toys.Spectrum, "one", lambda self, wave: made.append(wave) or one(self, wave))
+    monkeypatch.setattr(
+        evaluation_toys.Spectrum, "one", lambda self, wave: made.append(wave) or one(self, wave)
+    )
     return made
 
 
@@ -66,37 +74,61 @@ def test_all_that_the_inputs_allow_is_measured_and_the_rest_is_named(sets, tmp_p
             ("quality", "paired KL, softmax"), ("relevance", "text-audio similarity"), ("novelty", "SIM_AA@90"),
             ("diversity", "Vendi score (clips in effect)")} <= metrics  # fmt: skip
     assert [left["metric"] for left in found["left_out"]] == ["novelty by evaluation_toys:tagger"]
-    for text in ("SIM_AA@90", "left out: novelty by evaluation_toys:tagger", "no clip was left out", "heard at 16000 Hz"):
+    for text in (
+        "SIM_AA@90",
+        "left out: novelty by evaluation_toys:tagger",
+        "no clip was left out",
+        "heard at 16000 Hz",
+    ):
         assert text in shown
     for row in found["results"]:
         if row["low"] is not None:
             assert row["details"]["bootstrap"]["replicates"] == 20
             assert row["low"] <= row["high"]
-    assert f"| SIM_AA@95 | {value(out, 'SIM_AA@95', 'GENERATED, TRAIN')['value']:.4g} |" in (out / "report.md").read_text()
+    assert (
+        f"| SIM_AA@95 | {value(out, 'SIM_AA@95', 'GENERATED, TRAIN')['value']:.4g} |"
+        in (out / "report.md").read_text()
+    )
 
 
 def test_copies_of_training_clips_are_listed_with_their_originals(sets, tmp_path):
     out = tmp_path / "report"
     assert evaluate(*sets[:1], out, *sets[1:]) == 0
     assert value(out, "SIM_AA@95", "GENERATED, TRAIN")["value"] == 0.5
-    assert value(out, "SIM_AA@95", "REFERENCE, TRAIN")["details"]["clips"] == 8  # clip12 and clip13 are bands 0 and 1
-    pairs = [(entry["generated"]["name"], entry["train"]["name"]) for entry in report(out)["lists"]["closest_evaluation_toys:with_text"]]
+    assert (
+        value(out, "SIM_AA@95", "REFERENCE, TRAIN")["details"]["clips"] == 8
+    )  # clip12 and clip13 are bands 0 and 1
+    pairs = [
+        (entry["generated"]["name"], entry["train"]["name"])
+        for entry in report(out)["lists"]["closest_evaluation_toys:with_text"]
+    ]
     assert len(pairs) == 12
-    assert {made: train for made, train in pairs[:6]} == {f"{k:06d}-band-{k}.wav": f"clip{k}.wav" for k in range(6)}
+    assert dict(pairs[:6]) == {f"{k:06d}-band-{k}.wav": f"clip{k}.wav" for k in range(6)}
 
 
 def test_the_report_has_what_it_takes_to_repeat_it(sets, tmp_path):
     out = tmp_path / "report"
     assert evaluate(*sets[:1], out, *sets[1:], "--seed", 3, "--loudness", "peak") == 0
     found = report(out)
-    assert found["features"]["evaluation_toys:with_text"]["sha256"] == hashlib.sha256(b"with-text").hexdigest()
+    assert (
+        found["features"]["evaluation_toys:with_text"]["sha256"] == hashlib.sha256(b"with-text").hexdigest()
+    )
     assert found["handling"]["resampler"] == "soxr, quality HQ"
-    assert (found["handling"]["rate"], found["handling"]["loudness"], found["draws"]["seed"]) == (RATE, "peak", 3)
+    assert (found["handling"]["rate"], found["handling"]["loudness"], found["draws"]["seed"]) == (
+        RATE,
+        "peak",
+        3,
+    )
     assert {"torch", "numpy", "soxr", "musicldm", "python"} <= set(found["versions"])
     assert found["sets"]["GENERATED"]["about"]["settings"] == {"steps": 5}
     assert [clip["seed"] for clip in found["clips"]] == [1000 + k for k in range(12)]
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((tmp_path / "train").glob("*.wav"))]
-    assert found["sets"]["TRAIN"]["digest"] == hashlib.sha256("".join(f"{d}\n" for d in digests).encode()).hexdigest()
+    digests = [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((tmp_path / "train").glob("*.wav"))
+    ]
+    assert (
+        found["sets"]["TRAIN"]["digest"]
+        == hashlib.sha256("".join(f"{d}\n" for d in digests).encode()).hexdigest()
+    )
     listed = [json.loads(line) for line in (out / "files.jsonl").read_text().splitlines()]
     assert [row["sha256"] for row in listed if row["role"] == "TRAIN"] == digests
 
@@ -111,7 +143,9 @@ def test_a_second_run_computes_nothing_and_writes_the_same_bytes(sets, tmp_path,
     out = tmp_path / "report"
     assert evaluate(*sets[:1], out, *sets[1:], "--bootstrap", 20) == 0
     assert len(calls) == 12 + 14 + 6
-    before = {name: (out / name).read_bytes() for name in ("report.json", "report.md", "index.html", "files.jsonl")}
+    before = {
+        name: (out / name).read_bytes() for name in ("report.json", "report.md", "index.html", "files.jsonl")
+    }
     assert evaluate(*sets[:1], out, *sets[1:], "--bootstrap", 20) == 0
     assert len(calls) == 12 + 14 + 6
     for name, content in before.items():
@@ -161,7 +195,9 @@ def test_a_changed_file_is_heard_anew(sets, tmp_path, calls):
     audio.write(tmp_path / "train" / "clip0.wav", tone(11, 999, seconds=1.7), RATE)
     assert evaluate(*sets[:1], out, *sets[1:]) == 0
     assert len(calls) == 1
-    assert value(out, "SIM_AA@95", "GENERATED, TRAIN")["details"]["clips"] == 6  # band 0 has gone, band 11 has come
+    assert (
+        value(out, "SIM_AA@95", "GENERATED, TRAIN")["details"]["clips"] == 6
+    )  # band 0 has gone, band 11 has come
 
 
 def test_generated_clips_alone_have_their_diversity(sets, tmp_path):
@@ -297,7 +333,9 @@ def test_prompts_are_text_on_the_page(tmp_path):
     made, out = write_folder(tmp_path / "made", 2, 0), tmp_path / "report"
     attack = '"><script>alert(1)</script> band 3'
     table = tmp_path / "prompts.jsonl"
-    table.write_text("".join(json.dumps({"path": f"clip{k}.wav", "caption": [attack]}) + "\n" for k in range(2)))
+    table.write_text(
+        "".join(json.dumps({"path": f"clip{k}.wav", "caption": [attack]}) + "\n" for k in range(2))
+    )
     assert evaluate(made, out, "--prompts", table) == 0
     assert "<script" not in (out / "index.html").read_text()
     assert "&lt;script&gt;" in (out / "index.html").read_text()

@@ -81,7 +81,9 @@ def test_a_bad_file_is_refused_and_can_be_left_out(tmp_path, capsys, kind):
 
 
 def test_everything_that_is_wrong_stands_in_one_error(tmp_path, capsys):
-    made, real, train = (write_folder(tmp_path / name, 3, seed) for name, seed in (("made", 0), ("real", 50), ("train", 90)))
+    made, real, train = (
+        write_folder(tmp_path / name, 3, seed) for name, seed in (("made", 0), ("real", 50), ("train", 90))
+    )
     for kind, (make, _) in BAD.items():
         make(made / f"{kind}.wav")
     nan(real / "hole.wav")
@@ -110,7 +112,12 @@ def test_sets_that_are_none_are_all_named_and_cannot_be_left_out(tmp_path, capsy
     one = write_folder(tmp_path / "one", 1, 0)
     (tmp_path / "torn.jsonl").write_text('{"path": 5}\n{"path"\n')
     out = tmp_path / "report"
-    assert evaluate(one, out, "--reference", tmp_path / "empty", "--train", tmp_path / "torn.jsonl", "--skip", "all") == 1
+    assert (
+        evaluate(
+            one, out, "--reference", tmp_path / "empty", "--train", tmp_path / "torn.jsonl", "--skip", "all"
+        )
+        == 1
+    )
     said = capsys.readouterr().err
     assert "1 of 1 clips can be used, expected 2 or more" in said
     assert "no sound files in it" in said
@@ -153,7 +160,10 @@ def test_missing_pairs_are_named(tmp_path, capsys):
     for path in sorted(real.glob("clip*")):
         path.rename(real / f"real-{path.name}")
     assert evaluate(made, out, *options) == 0  # no names in common: no pairs were meant
-    assert {"metric": "paired KL", "why": "no generated clip has the name (or id) of a reference clip"} in report(out)["left_out"]
+    assert {
+        "metric": "paired KL",
+        "why": "no generated clip has the name (or id) of a reference clip",
+    } in report(out)["left_out"]
 
 
 def test_prompts_without_clips_and_clips_without_prompts_are_named(tmp_path, capsys):
@@ -184,7 +194,9 @@ def test_a_batchs_folder_says_prompts_seeds_and_how_it_was_made(tmp_path):
     found = read_set("GENERATED", write_batch(tmp_path / "made", 3, 0, candidates=4))
     assert found.kind == "batch"
     assert [sound.prompt for sound in found.sounds] == ["band 0", "band 1", "band 2"]
-    assert [(sound.key, sound.seed, sound.candidates) for sound in found.sounds] == [(f"clip{k}", 1000 + k, 4) for k in range(3)]
+    assert [(sound.key, sound.seed, sound.candidates) for sound in found.sounds] == [
+        (f"clip{k}", 1000 + k, 4) for k in range(3)
+    ]
     out = tmp_path / "report"
     assert evaluate(tmp_path / "made", out) == 0
     assert any("best of 4" in note for note in report(out)["notes"])
@@ -199,7 +211,12 @@ def test_what_is_wrong_in_a_batchs_folder_is_named(tmp_path, capsys):
     out = tmp_path / "report"
     assert evaluate(made, out) == 1
     said = capsys.readouterr().err
-    for line in ("000000-band-0.wav: changed", "000001-band-1.wav: missing", "000002-band-2.wav: stray", "row 7: failed row (no steps)"):
+    for line in (
+        "000000-band-0.wav: changed",
+        "000001-band-1.wav: missing",
+        "000002-band-2.wav: stray",
+        "row 7: failed row (no steps)",
+    ):
         assert line in said
     assert evaluate(made, out, "--skip", "all") == 0
     assert report(out)["sets"]["GENERATED"]["used"] == 2
@@ -251,7 +268,9 @@ def test_damaged_files_have_a_kind_of_problem_and_nothing_else_happens(tmp_path,
     generator = np.random.default_rng(5)
     path, kinds = tmp_path / f"x{suffix}", set()
     for _ in range(60):
-        data = bytearray(whole[: generator.integers(0, len(whole) + 1)] if generator.random() < 0.5 else whole)
+        data = bytearray(
+            whole[: generator.integers(0, len(whole) + 1)] if generator.random() < 0.5 else whole
+        )
         for at in generator.integers(0, max(1, len(data)), 8 if len(data) else 0):
             data[at] = generator.integers(256)
         path.write_bytes(data)

@@ -19,8 +19,8 @@ def add(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="measure the quality, relevance and novelty of clips",
-        description="Compare clips with real ones, with their prompts and with the training clips; whatever the "
-        "given inputs allow is measured, and what is left out is named. Clips that cannot be used are an error, "
+        description="Compare clips with real ones, with their prompts and with the training clips. What the "
+        "inputs allow is measured, and what is left out is named. Clips that cannot be used are an error, "
         "unless --skip leaves them out. Run again, it goes on where it stopped and gives the same numbers. "
         "With torchrun --nproc-per-node N -m musicldm evaluate ..., N processes share the clips.",
     )
@@ -35,23 +35,23 @@ def add(commands: Any) -> None:
         sets.add_argument(f"--{role}-split", metavar="NAME", default="train" if role == "train" else None,
                           help=f"of a manifest{' (default: train)' * (role == 'train')}")  # fmt: skip
     sets.add_argument("--prompts", type=Path, metavar="FILE",
-                      help=".jsonl or .csv that says the prompt of each generated clip: path, file or id; and "
+                      help=".jsonl or .csv with the prompt of each generated clip: path, file or id; and "
                       "caption, prompt or text. A batch's folder and a manifest with captions know them")  # fmt: skip
     sets.add_argument("--skip", default="", metavar="KIND,...",
-                      help="leave out clips with these problems (the error names them), or all; default: refuse")  # fmt: skip
+                      help="leave out clips with these problems, or all; default: refuse them")  # fmt: skip
     heard = evaluate.add_argument_group("what is heard of them")
     heard.add_argument("--features", default="clap", metavar="NAME,...",
-                       help="clap, clap=ID_OR_FOLDER, panns=FILE, vggish=FILE, or module:name of a Feature of your "
-                       "own (default: clap)")  # fmt: skip
+                       help="clap, clap=ID_OR_FOLDER, panns=FILE, vggish=FILE, or module:name of a Feature "
+                       "of your own (default: clap)")  # fmt: skip
     heard.add_argument("--model", default="ucsd-reach/musicldm", metavar="ID_OR_FOLDER",
                        help="whose CLAP `clap` is (default: %(default)s)")  # fmt: skip
     heard.add_argument("--resample", type=int, metavar="HZ",
                        help="bring clips to this rate first; default: all must have one rate")  # fmt: skip
     heard.add_argument("--downmix", action="store_true", help="average the channels of stereo clips")
     heard.add_argument("--loudness", choices=("as-is", "peak", "rms"), default="as-is",
-                       help="as-is (default); peak: minus the mean, peak 0.5, as in training; rms: -20 dB")  # fmt: skip
+                       help="as-is (default); peak: peak 0.5, as in training; rms: -20 dB")  # fmt: skip
     heard.add_argument("--seconds", type=float, metavar="S",
-                       help="the middle S seconds of generated and reference clips; default: all")  # fmt: skip
+                       help="middle S seconds of generated and reference clips; default: all")  # fmt: skip
     heard.add_argument("--window", type=float, default=10.24, metavar="S",
                        help="a training clip of over 1.5 S seconds is compared window by window (default: "
                        "%(default)s); 0: only as a whole")  # fmt: skip
@@ -59,9 +59,9 @@ def add(commands: Any) -> None:
                        help="a shorter clip cannot be used (default: %(default)s)")  # fmt: skip
     numbers = evaluate.add_argument_group("numbers")
     numbers.add_argument("--thresholds", default="0.90,0.95", metavar="T,...",
-                         help="of the nearest training clip's cosine, for SIM_AA (default: %(default)s)")  # fmt: skip
+                         help="of SIM_AA: cosines of the nearest clip (default: %(default)s)")  # fmt: skip
     numbers.add_argument("--bootstrap", type=int, default=1000, metavar="N",
-                         help="resamplings behind each interval; 0: no intervals (default: %(default)s)")  # fmt: skip
+                         help="resamplings of an interval; 0: none (default: %(default)s)")  # fmt: skip
     numbers.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
     out = evaluate.add_argument_group("output")
     out.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",

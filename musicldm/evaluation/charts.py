@@ -24,8 +24,8 @@ def histogram(
 ) -> str:
     """A figure: the share of each series that falls into each of 24 bins, common to all.
 
-    series: up to three (name, values); the first is filled, the others are lines. marks: vertical lines and what they
-    say; those outside of the values are not drawn.
+    series: up to three (name, values); the first is filled, the others are lines. marks: vertical lines and
+    what they say; those outside of the values are not drawn.
     """
     series = [(name, np.asarray(values, np.float64)) for name, values in series if len(values)]
     low, high = _range(np.concatenate([values for _, values in series]))
@@ -94,11 +94,11 @@ class _Plot:
         return f'<path class="{kind}" d="{path}V{HEIGHT - BOTTOM}"/>'
 
     def mark(self, at: float, text: str) -> str:
-        x = self.x(at)
+        x, y = self.x(at), TOP - 3
         side = "end" if x > WIDTH - 60 else "start"
         return (
             f'<path class="mark" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
-            f'<text class="mark" x="{x + (-4 if side == "end" else 4):.1f}" y="{TOP - 3}" text-anchor="{side}">'
+            f'<text class="mark" x="{x + (-4 if side == "end" else 4):.1f}" y="{y}" text-anchor="{side}">'
             f"{escape(text)}</text>"
         )
 

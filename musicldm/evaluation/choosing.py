@@ -69,6 +69,6 @@ def _own(module: str, name: str) -> Feature:
     if missing or not callable(found):
         raise ValueError(
             f"--features {module}:{name}: {type(found).__name__} is no Feature; it lacks "
-            f"{', '.join(missing) or '__call__'}; wrap a function in musicldm.evaluation.features.CallableFeature"
+            f"{', '.join(missing) or '__call__'}; wrap a function in evaluation.features.CallableFeature"
         )
     return found

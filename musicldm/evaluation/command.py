@@ -169,7 +169,8 @@ def _draws(options: argparse.Namespace) -> Draws:
     at_least = {"bootstrap": 0, "seed": 0, "examples": 0, "shortest": 0, "window": 0}
     low = [f"--{name}: got {getattr(options, name)}, expected 0 or more" for name in at_least
            if not 0 <= getattr(options, name) < math.inf]  # fmt: skip
-    low += [f"--{name}: got {getattr(options, name)}, expected more than 0" for name in ("seconds", "resample")
+    low += [f"--{name}: got {getattr(options, name)}, expected more than 0"
+            for name in ("seconds", "resample")
             if getattr(options, name) is not None and not 0 < getattr(options, name) < math.inf]  # fmt: skip
     if options.loudness not in LOUDNESS:
         low.append(f"--loudness: got {options.loudness!r}, expected one of {', '.join(LOUDNESS)}")

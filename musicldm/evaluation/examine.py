@@ -34,7 +34,8 @@ VERSION = 1  # of Facts, on the disk
 class Facts:
     """Of one file. samples: per channel, as decoded. peak, rms: of the channels' average.
 
-    sha256: of the file; sound_sha256: of the decoded average, float32, with its rate: equal sounds in unlike files.
+    sha256: of the file; sound_sha256: of the decoded average, float32, with its rate: equal
+    sounds in unlike files.
     """
 
     sha256: str
@@ -54,7 +55,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is asked of a file. shortest in s; resample: to Hz, None: all must agree; downmix: average channels."""
+    """What is asked of a file. shortest: in s. resample: to Hz; None: all must agree. downmix: or mono."""
 
     shortest: float
     resample: int | None
@@ -70,7 +71,7 @@ class Looked:
 
 
 def facts_of(path: Path) -> Facts:
-    """Decode a file, in pieces. Raises ValueError for one that cannot be read, its `args[1]` the kind of problem."""
+    """Decode a file, in pieces. Raises ValueError(text, kind of problem) for one that cannot be used."""
     if not path.is_file():
         raise ValueError("there is no such file", "missing")
     try:
@@ -124,8 +125,8 @@ def examine(
 ) -> tuple[dict[str, list[Looked]], list[Problem]]:
     """Role -> usable files, in the sets' order, and every problem. Files are shared among processes.
 
-    folder: keeps the facts, by the file's full path, size and time of change. progress: wraps this process's work.
-    A file with a problem is not usable, whatever the problem.
+    folder: keeps the facts, by the file's full path, size and time of change. progress: wraps this process's
+    work. A file with a problem is not usable, whatever the problem.
     """
     todo = [(given.role, sound) for given in sets for sound in given.sounds]
     mine = range(group.rank, len(todo), group.world)
@@ -158,8 +159,8 @@ def settle(
 ) -> tuple[dict[str, list[Looked]], list[Problem]]:
     """What is left, and all problems, once it is known which clips are usable.
 
-    A generated clip without a reference of its name leaves, where others have one; and a set of fewer than two
-    clips is a problem of its own.
+    A generated clip without a reference of its name leaves, where others have one; and a set of fewer than
+    two clips is a problem of its own.
     """
     unusable = {problem.role for problem in problems if problem.kind == "set"}
     more = _missing_partners(looked)
@@ -176,7 +177,7 @@ def settle(
 
 
 def _missing_partners(looked: dict[str, list[Looked]]) -> list[Problem]:
-    """Generated clips whose name no reference has, where others' have; none at all means: not meant as pairs."""
+    """Generated clips whose name no reference has, where others' have; if none has, no pairs were meant."""
     references = {item.sound.key for item in looked.get("REFERENCE", ())}
     without = [item.sound for item in looked["GENERATED"] if item.sound.key not in references]
     if not references or len(without) == len(looked["GENERATED"]):

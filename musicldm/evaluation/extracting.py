@@ -106,8 +106,8 @@ def _held(cache: Cache, key: Mapping[str, Any]) -> dict[str, Tensor]:
     tensors = cache.load(key)
     if tensors is None:
         raise ValueError(
-            f"{cache.folder}: an entry that was written a moment ago is not there; processes on several machines "
-            "need one --cache that all of them see"
+            f"{cache.folder}: an entry that was written a moment ago is not there; processes on several "
+            "machines need one --cache that all of them see"
         )
     return tensors
 

@@ -1,4 +1,4 @@
-"""Files -> the waves that features hear: cut, averaged, resampled, levelled, each as said and written down."""
+"""Files -> the waves that features hear: cut, averaged, resampled, levelled, each as the report says."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Handling:
-    """rate: that all clips are brought to before a feature brings them to its own, Hz. loudness: of LOUDNESS."""
+    """rate: Hz that all clips have before a feature brings them to its own. loudness: of LOUDNESS."""
 
     rate: int
     loudness: str

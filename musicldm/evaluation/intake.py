@@ -47,7 +47,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """role: one of ROLES. source: what was given. kind: "folder", "manifest" or "batch". about: for the report."""
+    """role: of ROLES. source: as given. kind: "folder", "manifest" or "batch". about: for the report."""
 
     role: str
     source: Path
@@ -142,11 +142,15 @@ def _from_batch(role: str, folder: Path) -> ClipSet:
                 named |= {file["name"] for file in sidecar["files"]}
             except (ValueError, KeyError, TypeError, IndexError) as error:
                 problems.append(Problem(role, path.name, "unreadable", f"a sidecar that {_why(error)}"))
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in READABLE | UNREADABLE and path.name not in named:
-            problems.append(Problem(role, path.name, "stray", "no sidecar of this run names it"))
-    for row in _rows(folder / "errors.jsonl") if (folder / "errors.jsonl").is_file() else ():
-        problems.append(Problem(role, f"row {row.get('index')}", "failed row", str(row.get("reason"))[:200]))
+    problems += [
+        Problem(role, path.name, "stray", "no sidecar of this run names it")
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in READABLE | UNREADABLE and path.name not in named
+    ]
+    failed = _rows(folder / "errors.jsonl") if (folder / "errors.jsonl").is_file() else ()
+    problems += [
+        Problem(role, f"row {row.get('index')}", "failed row", str(row.get("reason"))[:200]) for row in failed
+    ]
     if not sounds:
         problems.append(
             Problem(role, str(folder), "set", "a batch's folder without clips; run `musicldm batch` on")

@@ -19,9 +19,10 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def measure_relevance(one: Heard, measured: Measured) -> None:
-    """Text-audio similarity of the generated clips, of the reference and its captions, of the best training clips."""
+    """Text-audio similarity of the generated clips; beside it, of real clips, of the best training clips."""
     if GEN not in one.texts:
         return
+    section, metric = "relevance", "text-audio similarity"
     series = []
     for role, found in one.judged:
         if role not in one.texts:
@@ -29,19 +30,21 @@ def measure_relevance(one: Heard, measured: Measured) -> None:
         places, text = one.texts[role]
         clips = text_audio_similarity(text, found.embeddings[list(places)]).clips
         of = f"{role} and its {'prompts' if role == GEN else 'captions'}"
-        measured.add("relevance", "text-audio similarity", one.name, of, measured.mean(clips), str(len(clips)),
+        measured.add(section, metric, one.name, of, measured.mean(clips), str(len(clips)),
                      "higher" if role == GEN else "")  # fmt: skip
         series.append((role, clips))
     places, text = one.texts[GEN]
     if one.train is not None:
         bound, _ = retrieval_bound(text, one.train.embeddings)
-        measured.add("relevance", "text-audio similarity", one.name, f"each prompt and the best of {TRAIN}", bound,
-                     f"{len(text)}, {len(one.train)}", meaning="the paper's Retrieval Max, as we understand it")  # fmt: skip
+        meaning = "the paper's Retrieval Max, as we understand it"
+        of, n = f"each prompt and the best of {TRAIN}", f"{len(text)}, {len(one.train)}"
+        measured.add(section, metric, one.name, of, bound, n, meaning=meaning)
     ks = [k for k in RECALL if k < len(places)]
     ranked = retrieval(text, one.generated.embeddings[list(places)], ks=ks)
     for k, share in ranked.recall.items():
-        measured.add("relevance", f"own clip among the {k} nearest", one.name, f"prompts of {GEN}", share,
-                     str(len(text)), "higher", median_rank=ranked.median_rank, by_chance=k / len(text))  # fmt: skip
+        about = {"median_rank": ranked.median_rank, "by_chance": k / len(text)}
+        metric, of = f"own clip among the {k} nearest", f"prompts of {GEN}"
+        measured.add(section, metric, one.name, of, share, str(len(text)), "higher", **about)
     clips = series[0][1]
     column: list[Any] = [None] * len(one.generated)
     for place, value in zip(places, clips.tolist(), strict=True):
@@ -58,7 +61,7 @@ def measure_relevance(one: Heard, measured: Measured) -> None:
 
 
 def measure_novelty(one: Heard, measured: Measured) -> None:
-    """SIM_AA at each threshold, the distribution of nearest cosines, the pairs; the reference as a control."""
+    """SIM_AA at each threshold, the nearest cosines, the pairs; the reference as a control."""
     if one.train is None:
         return
     thresholds = measured.draws.thresholds
@@ -69,8 +72,8 @@ def measure_novelty(one: Heard, measured: Measured) -> None:
         of, n, better = f"{role}, {TRAIN}", f"{len(found)}, {len(one.train)}", "lower" if role == GEN else ""
         for threshold in thresholds:
             over = (near > threshold).astype(np.float64)
-            measured.add("novelty", f"SIM_AA@{100 * threshold:g}", one.name, of, measured.mean(over), n, better,
-                         clips=int(over.sum()))  # fmt: skip
+            metric, share = f"SIM_AA@{100 * threshold:g}", measured.mean(over)
+            measured.add("novelty", metric, one.name, of, share, n, better, clips=int(over.sum()))
         quantiles = {f"{q:g}": float(np.quantile(near, q)) for q in QUANTILES}
         measured.add("novelty", "cosine of the nearest, median", one.name, of, quantiles["0.5"], n, better,
                      quantiles=quantiles)  # fmt: skip
@@ -82,9 +85,9 @@ def measure_novelty(one: Heard, measured: Measured) -> None:
     measured.figures.insert(0, Figure(f"Cosine of the nearest training clip ({one.name})", series, marks))
     measured.notes.append(
         f"SIM_AA ({one.name}) cannot find what the feature does not hear: a melody in another key, tempo or "
-        f"instrument, a quote of a few seconds in other music, a copy of a clip that {TRAIN} does not hold. And "
-        "it takes two clips of one style, instrument and mood for near: the row of REFERENCE says how near real "
-        "clips are that were not trained on"
+        f"instrument, a quote of a few seconds in other music, a copy of a clip that {TRAIN} does not hold. "
+        "And it takes two clips of one style, instrument and mood for near: the row of REFERENCE says how near "
+        "real clips are that were not trained on"
     )
 
 
@@ -95,8 +98,8 @@ def _closest(name: str, new: Novelty, thresholds: tuple[float, ...]) -> Ranked:
         for k in np.argsort(-near, kind="stable")
     ]
     text = (
-        "Each generated clip beside its nearest training clip, nearest first. Listen: a high cosine is a copy, "
-        f"or the same style. Thresholds: {', '.join(f'{t:g}' for t in thresholds)}."
+        "Each generated clip beside its nearest training clip, nearest first. Listen: a high cosine is a "
+        f"copy, or the same style. Thresholds: {', '.join(f'{t:g}' for t in thresholds)}."
     )
     return Ranked(f"closest_{name}", f"Closest to the training clips ({name})", text, entries)
 

@@ -127,7 +127,7 @@ class Measured:
         costly: bool = False,
         **kw: Any,
     ) -> float | Interval:
-        """The interval if intervals are wanted, else the value. costly: each resampling is a decomposition."""
+        """The interval if any is wanted, else the value. costly: each resampling is a decomposition."""
         wanted = min(self.draws.bootstrap, SHORT) if costly else self.draws.bootstrap
         return interval(*args, **kw, replicates=wanted, seed=self.draws.seed) if wanted >= 2 else value()
 

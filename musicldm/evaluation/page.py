@@ -100,7 +100,11 @@ def page(
     about, notes: lines of plain text. tables, figures: HTML. examples: (heading, what it shows, clips).
     """
     known = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    known = f'<details open><summary>To know when reading the numbers</summary><ul class="small">{known}</ul></details>' if notes else ""
+    known = (
+        f'<details open><summary>To know of these numbers</summary><ul class="small">{known}</ul></details>'
+        if notes
+        else ""
+    )
     lines = "".join(f'<p class="about">{escape(line)}</p>' for line in about)
     drawn = f'<h2>Distributions</h2><div class="figures">{"".join(figures)}</div>' if figures else ""
     heard = "".join(_section(*section) for section in examples if section[2])
@@ -137,6 +141,6 @@ def _player(player: Player) -> str:
     if player.problem:
         return f'<div class="player">{head}<div class="missing">{escape(player.problem)}</div></div>'
     return (
-        f'<div class="player">{head}<img src="{escape(player.mel)}" alt="log-mel spectrogram" decoding="async">'
+        f'<div class="player">{head}<img src="{escape(player.mel)}" alt="log-mel spectrogram">'
         f'<audio controls preload="none" src="{escape(player.sound)}"></audio></div>'
     )

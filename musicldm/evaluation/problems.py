@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 __all__ = ["KINDS", "Problem", "RefusedError", "check_skip", "counted", "refuse"]
 
@@ -69,7 +68,7 @@ def check_skip(text: str) -> frozenset[str]:
     return frozenset(words)
 
 
-def counted(problems: Sequence[Problem]) -> dict[str, Any]:
+def counted(problems: Sequence[Problem]) -> dict[str, dict[str, int]]:
     """Role -> kind -> how many."""
     roles = dict.fromkeys(problem.role for problem in problems)
     return {role: dict(Counter(p.kind for p in problems if p.role == role).most_common()) for role in roles}
@@ -80,10 +79,7 @@ def refuse(problems: Sequence[Problem], skip: frozenset[str]) -> None:
     serious = [problem for problem in problems if problem.kind not in skip]
     if not serious:
         return
-    kinds = "; ".join(
-        f"{role}: {', '.join(f'{count} {kind}' for kind, count in found.items() if kind != 'set') or 'unusable'}"
-        for role, found in counted(problems).items()
-    )
+    kinds = "; ".join(f"{role}: {_words(found)}" for role, found in counted(problems).items())
     lines = [f"{len(problems)} problems stand in the way of an evaluation ({kinds})"]
     shown = sorted(problems, key=lambda problem: (problem.kind != "set", problem.kind in skip))
     lines += [
@@ -95,3 +91,7 @@ def refuse(problems: Sequence[Problem], skip: frozenset[str]) -> None:
     if skippable:
         lines.append(f'mend them, or leave these clips out by --skip "{",".join(skippable)}"')
     raise RefusedError("\n".join(lines), problems)
+
+
+def _words(found: Mapping[str, int]) -> str:
+    return ", ".join("unusable" if kind == "set" else f"{count} {kind}" for kind, count in found.items())

@@ -1,4 +1,4 @@
-"""What was measured -> report.json, report.md, index.html, files.jsonl. The same input gives the same bytes."""
+"""What was measured -> report.json, report.md, index.html, files.jsonl. Same input, same bytes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def write_report(folder: Path, given: Inputs, measured: Measured, *, count: int,
     notes = [f"note: {note}" for note in whole["notes"]]
     title = f"Evaluation of {given.sets['GENERATED'].source.resolve().name}"
     markdown = [f"# {title}", "", *(f"{line}  " for line in lines), "",
-                markdown_table(measured.results, measured.left_out), *(f"- {note}" for note in whole["notes"]), "",
+                markdown_table(measured.results, measured.left_out),
+                *(f"- {note}" for note in whole["notes"]), "",
                 "```", given.command, "```", ""]  # fmt: skip
     _write(folder / "report.md", "\n".join(markdown))
     figures = [histogram(figure.title, figure.series, figure.marks) for figure in measured.figures]
@@ -79,7 +80,15 @@ def write_report(folder: Path, given: Inputs, measured: Measured, *, count: int,
                 for ranked in measured.lists]  # fmt: skip
     _write(
         folder / "index.html",
-        page(title, lines, whole["notes"], html_table(measured.results, measured.left_out), figures, examples, about),
+        page(
+            title,
+            lines,
+            whole["notes"],
+            html_table(measured.results, measured.left_out),
+            figures,
+            examples,
+            about,
+        ),
     )
     return "\n".join([*lines, "", table, *notes, f"{folder / 'index.html'} has the clips to hear"])
 
@@ -160,9 +169,10 @@ def _notes(given: Inputs) -> list[str]:
     notes = []
     chosen = {item.sound.candidates for item in given.looked["GENERATED"]} - {1}
     if chosen:
+        of = ", ".join(map(str, sorted(chosen)))
         notes.append(
-            f"each generated clip is the best of {', '.join(map(str, sorted(chosen)))} by the model's own CLAP: its "
-            "text-audio similarity was selected for"
+            f"each generated clip is the best of {of} by the model's own CLAP: "
+            "its text-audio similarity was selected for"
         )
     for first, second in (("REFERENCE", "TRAIN"), ("GENERATED", "TRAIN"), ("GENERATED", "REFERENCE")):
         theirs = {item.facts.sound_sha256 for item in given.looked.get(second, ())}
@@ -185,7 +195,8 @@ def _clips(given: Inputs, measured: Measured) -> list[dict[str, Any]]:
     for k, excerpt in enumerate(given.cut["GENERATED"]):
         item = excerpt.item
         row = {
-            "name": item.sound.name, "sha256": item.facts.sha256, "seed": item.sound.seed, "prompt": item.sound.prompt,
+            "name": item.sound.name, "sha256": item.facts.sha256, "seed": item.sound.seed,
+            "prompt": item.sound.prompt,
             **{name: values[k] for name, values in measured.columns.items()},
         }  # fmt: skip
         rows.append(row)

@@ -1,4 +1,4 @@
-"""One measured number with what it takes to read it, and tables of such: for the console, Markdown, the page."""
+"""A measured number with what it takes to read it, and tables of such: console, Markdown, page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RIGHT = 1  # its column is aligned to the right
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """section: of SECTIONS. of: which sets. low, high: the bootstrap's 95 % interval, None where there is none.
+    """section: of SECTIONS. of: which sets. low, high: the bootstrap's 95 % interval, None without.
 
     n: how many clips, or rows, of each set. details: whatever else the metric says, for the JSON.
     """
@@ -118,6 +118,6 @@ def html_table(results: Sequence[Result], left_out: Sequence[LeftOut]) -> str:
     if left_out:
         items = "".join(f"<li>{escape(left.metric)}: {escape(left.why)}</li>" for left in left_out)
         parts.append(
-            f"<details><summary>{len(left_out)} metrics left out, and why</summary><ul>{items}</ul></details>\n"
+            f"<details><summary>left out ({len(left_out)}), and why</summary><ul>{items}</ul></details>\n"
         )
     return "".join(parts)
