@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
                           help=f"of a manifest{' (default: train)' * (role == 'train')}")  # fmt: skip
     sets.add_argument("--prompts", type=Path, metavar="FILE",
                       help=".jsonl or .csv with the prompt of each generated clip: path, file or id; and "
-                      "caption, prompt or text. A batch's folder and a manifest with captions know them")  # fmt: skip
+                      "caption, prompt or text. A batch's folder and captions need none")  # fmt: skip
     sets.add_argument("--skip", default="", metavar="KIND,...",
                       help="leave out clips with these problems, or all; default: refuse them")  # fmt: skip
     heard = evaluate.add_argument_group("what is heard of them")

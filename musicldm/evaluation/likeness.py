@@ -85,8 +85,8 @@ def measure_novelty(one: Heard, measured: Measured) -> None:
     measured.figures.insert(0, Figure(f"Cosine of the nearest training clip ({one.name})", series, marks))
     measured.notes.append(
         f"SIM_AA ({one.name}) cannot find what the feature does not hear: a melody in another key, tempo or "
-        f"instrument, a quote of a few seconds in other music, a copy of a clip that {TRAIN} does not hold. "
-        "And it takes two clips of one style, instrument and mood for near: the row of REFERENCE says how near "
+        "instrument, a quote of a few seconds in other music. Nor a copy of a clip that TRAIN does not hold. "
+        "And two clips of one style, instrument and mood are near for it: the row of REFERENCE says how near "
         "real clips are that were not trained on"
     )
 
