@@ -27,13 +27,14 @@ h2 { font-size: 17px; margin: 30px 0 8px; }
 .about, .small { color: var(--soft); overflow-wrap: anywhere; }
 .about { margin: 0 0 6px; } .small { font-size: 13px; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; min-width: 820px;
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; min-width: 700px;
   width: 100%; }
 th { text-align: left; color: var(--soft); font-weight: 500; }
 th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td:nth-child(2), th:nth-child(2) { text-align: right; } td:nth-child(2) { font-weight: 600; }
-td:nth-child(2), td:nth-child(3), td:nth-child(7) { white-space: nowrap; }
-td:first-child, th:first-child { position: sticky; left: 0; width: 15em; background: var(--paper); }
+td:nth-child(2), td:nth-child(3), td:nth-child(6) { white-space: nowrap; }
+td span { display: block; color: var(--soft); font-size: 12.5px; }
+td:first-child, th:first-child { position: sticky; left: 0; width: 19em; background: var(--paper); }
 ul { margin: 6px 0; padding-left: 1.2em; }
 details { margin: 10px 0; } summary { cursor: pointer; color: var(--soft); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12.5px; margin: 6px 0; }
@@ -59,7 +60,8 @@ ol li { display: grid; grid-template-columns: 5em repeat(2, minmax(0, 1fr)); gap
 .value { font-variant-numeric: tabular-nums; font-weight: 600; }
 .player b { font-weight: 600; font-size: 13px; overflow-wrap: anywhere; }
 .player p { margin: 2px 0 6px; overflow-wrap: anywhere; max-height: 6em; overflow-y: auto; }
-.player img { display: block; width: 100%; height: 64px; background: #0d0e21; }
+.player { display: flex; flex-direction: column; }
+.player img { display: block; width: 100%; height: 64px; margin-top: auto; background: #0d0e21; }
 audio { display: block; width: 100%; height: 34px; margin-top: 4px; }
 .missing { color: #c0392b; }
 @media (max-width: 700px) { ol li { grid-template-columns: minmax(0, 1fr); }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def _kernel(one: Heard, real: Features, measured: Measured) -> None:
     except ValueError as error:  # most reference clips are alike: there is no scale
         measured.leave_out(f"kernel distance by {one.name}", str(error))
         return
-    about = {
+    about: dict[str, Any] = {
         "kernel": "Gaussian",
         "bandwidth": kernel.bandwidth,
         "bandwidth_is": "the median distance within REFERENCE",

@@ -106,11 +106,9 @@ def _line(cells: Sequence[str]) -> str:
 def html_table(results: Sequence[Result], left_out: Sequence[LeftOut]) -> str:
     """Tables under headings; each scrolls by itself where the screen is narrow."""
     parts = []
-    head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
+    head = "".join(f"<th>{escape(name)}</th>" for name in HEADER if name != "of")
     for title, rows in _grouped(results):
-        body = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row.cells())}</tr>" for row in rows
-        )
+        body = "".join(map(_html_row, rows))
         parts.append(
             f'<h2>{escape(title)}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>\n"
@@ -121,3 +119,10 @@ def html_table(results: Sequence[Result], left_out: Sequence[LeftOut]) -> str:
             f"<details><summary>left out ({len(left_out)}), and why</summary><ul>{items}</ul></details>\n"
         )
     return "".join(parts)
+
+
+def _html_row(result: Result) -> str:
+    """What it is of stands under the metric, where a narrow screen shows it."""
+    named = dict(zip(HEADER, map(escape, result.cells()), strict=True))
+    first = f"{named.pop('metric')}<span>{named.pop('of')}</span>"
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (first, *named.values())) + "</tr>"
