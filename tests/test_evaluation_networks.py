@@ -90,7 +90,7 @@ def test_panns_front_end_is_its_formula():
 
 
 def test_vggish_front_end_is_its_formula():
-    wave = noise(31000).astype(np.float64)
+    wave = noise(30900).astype(np.float64)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
 
     def mel(f):
@@ -104,12 +104,12 @@ def test_vggish_front_end_is_its_formula():
         for k in range(64)
     ])  # fmt: skip
     np.testing.assert_allclose(mel_bank().numpy(), bank, rtol=0, atol=1e-12)
-    found = log_mel_patches(torch.from_numpy(noise(31000)))
+    found = log_mel_patches(torch.from_numpy(noise(30900)))
     assert found.shape == (
         1,
         96,
         64,
-    )  # 192 windows would need 30,960 + ... : the second patch is not finished
+    )  # 191 windows: the second patch is not finished
     for t in (0, 1, 50, 95):
         spectrum = np.abs(np.fft.fft(np.pad(wave[160 * t : 160 * t + 400] * window, (0, 112)))[:257])
         np.testing.assert_allclose(found[0, t].numpy(), np.log(bank @ spectrum + 0.01), rtol=0, atol=1e-6)
@@ -121,7 +121,7 @@ def test_vggish_front_end_is_its_formula():
     )
 
 
-@pytest.mark.parametrize("hz", [300.0, 1000.0, 4000.0])
+@pytest.mark.parametrize("hz", [500.0, 1000.0, 4000.0])
 def test_a_tone_is_in_its_band(hz):
     decibels = log_mel_decibels(torch.from_numpy(tone(hz))[None])[0, 0, 50]
     band = int(decibels.argmax())
@@ -321,10 +321,10 @@ def test_wrong_weights_are_refused_by_name(tmp_path):
     with pytest.raises(MappingError, match=r"(?s)fc1.bias.*bn9.weight|bn9.weight.*fc1.bias"):
         Panns.load(tmp_path / "broken.pth")
     torch.save({"model": theirs | {"fc1.bias": torch.full((12,), torch.nan)}}, tmp_path / "nan.pth")
-    with pytest.raises(CheckpointError, match="NaN or infinity in hidden.bias"):
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in hidden.bias"):
         Panns.load(tmp_path / "nan.pth")
     (tmp_path / "text.pth").write_text("<html>not found</html>")
-    with pytest.raises(CheckpointError, match="text.pth"):
+    with pytest.raises(CheckpointError, match=r"text.pth is broken"):
         Panns.load(tmp_path / "text.pth")
 
 
@@ -354,4 +354,4 @@ def test_the_table_fills_the_published_size():
             else:
                 theirs[name] = torch.empty(shape)
         filled = convert(panns.table(), theirs, Cnn14().state_dict())
-    assert len(filled) == len(theirs) == 79
+    assert len(filled) == len(theirs) == 81

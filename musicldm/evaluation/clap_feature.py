@@ -37,8 +37,8 @@ class ClapFeature:
         seconds = extractor.nb_max_samples / self.rate
         settings = (
             f"{self.rate} Hz mono, middle {seconds:g} s, shorter ones repeated; "
-            f"{extractor.feature_size} mels {extractor.frequency_min}-{extractor.frequency_max} Hz; unit norm; "
-            f"{str(clap.model.dtype).removeprefix('torch.')}"
+            f"{extractor.feature_size} mels {extractor.frequency_min}-{extractor.frequency_max} Hz; "
+            f"unit norm; {str(clap.model.dtype).removeprefix('torch.')}"
         )
         digest = state_sha256(clap.model.state_dict())
         self.id = FeatureId(f"clap:{name}", digest, "weights in memory", settings)

@@ -1,8 +1,8 @@
 """PANNs Cnn14 at 16 kHz: the tagger behind FD, inception score and KL in the AudioLDM family.
 
-Source: Kong et al. 2020 (arXiv 1912.10211), CNN14, and qiuqiangkong/audioset_tagging_cnn, class Cnn14_16k; used
-as haoheliu/audioldm_eval uses it: mean of the wave subtracted, at least 2 s. Differs from there: channels are
-averaged before, where that takes the first; soxr resamples, where that has torchaudio.
+Source: Kong et al. 2020 (arXiv 1912.10211), CNN14, and qiuqiangkong/audioset_tagging_cnn, class Cnn14_16k;
+used as haoheliu/audioldm_eval uses it: mean of the wave subtracted, at least 2 s. Differs:
+channels are averaged before, where that takes the first; soxr resamples, where that has torchaudio.
 """
 
 from __future__ import annotations
