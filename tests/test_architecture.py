@@ -81,7 +81,7 @@ SOLE_IMPORTER = {  # what lives at the edge, one file each
     "huggingface_hub": {"checkpoint"},
     "soundfile": {"audio"},
     "mido": {"training"},
-    "tqdm": {"batch", "cli", "training"},
+    "tqdm": {"batch", "cli", "evaluation", "training"},
     "diffusers": set(),
     **{name: set() for name in ("beat_this", "madmom", "librosa")},  # by importlib, when asked for
 }

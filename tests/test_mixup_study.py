@@ -87,3 +87,20 @@ def test_errors_over_seeds(study):
     assert found["mean"] == 2
     assert found["standard_error"] == pytest.approx(3**-0.5)
     assert study.module.cell(found) == "2.0000 ± 0.5774"
+
+
+def test_the_plan_says_how_long_all_steps_will_take(study, planned, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def quick(made, strategy, seed, output, also):
+        asked.append((strategy, *also))
+        output.mkdir(parents=True)
+        (output / "log.jsonl").write_text(
+            "".join(json.dumps({"step": k, "seconds": 36.0 / k}) + "\n" for k in (1, 2, 3))
+        )
+        return 0
+
+    monkeypatch.setattr(study.module, "train", quick)
+    assert study("plan", tmp_path / "timed", "--parts", TINY, "--corpus", tmp_path / "corpus", "--time") == 0
+    assert [strategy for strategy, *_ in asked] == ["none", "plain", "bam", "blm"]
+    assert "none 12.00 s" in capsys.readouterr().out.splitlines()[-1]
