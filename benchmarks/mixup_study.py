@@ -188,7 +188,7 @@ def train(
 ) -> int:
     """`musicldm train ldm`, begun or gone on with; its status."""
     settings = [f"output={json.dumps(str(output))}", f"seed={seed}", f"data.manifest={json.dumps(made['manifest'])}",
-                f"parts.init={json.dumps(made['parts'])}", f"mixup.strategy={strategy}", *made["overrides"], *also]  # fmt: skip
+                *sources(made["parts"]), f"mixup.strategy={strategy}", *made["overrides"], *also]  # fmt: skip
     command = [
         "train",
         "ldm",
@@ -197,6 +197,13 @@ def train(
         *(word for value in settings for word in ("--set", value)),
     ]
     return musicldm([*command, "--resume"] if any((output / "checkpoints").glob("*.pt")) else command)
+
+
+def sources(parts: str) -> list[str]:
+    """Where the frozen parts come from; without a scheduler of their own, the published one."""
+    named = [f"parts.{part}={json.dumps(parts)}" for part in ("vae", "vocoder", "clap")]
+    has_scheduler = (Path(parts) / "scheduler").is_dir()
+    return [*named, f"parts.scheduler={json.dumps(parts)}"] if has_scheduler else named
 
 
 def report(options: argparse.Namespace) -> int:

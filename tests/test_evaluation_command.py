@@ -86,7 +86,7 @@ def test_all_that_the_inputs_allow_is_measured_and_the_rest_is_named(sets, tmp_p
             assert row["details"]["bootstrap"]["replicates"] == 20
             assert row["low"] <= row["high"]
     assert (
-        f"| SIM_AA@95 | {value(out, 'SIM_AA@95', 'GENERATED, TRAIN')['value']:.4g} |"
+        f"| SIM_AA@95 | {value(out, 'SIM_AA@95', 'GENERATED, TRAIN')['value']:.4f} |"
         in (out / "report.md").read_text()
     )
 
@@ -339,3 +339,18 @@ def test_prompts_are_text_on_the_page(tmp_path):
     assert evaluate(made, out, "--prompts", table) == 0
     assert "<script" not in (out / "index.html").read_text()
     assert "&lt;script&gt;" in (out / "index.html").read_text()
+
+
+def test_a_single_prompt_has_no_interval(tmp_path):
+    made, out = write_folder(tmp_path / "made", 3, 0), tmp_path / "report"
+    manifest = made / "m.csv"
+    manifest.write_text("path,caption\nclip0.wav,\nclip1.wav,band 1\nclip2.wav,\n")
+    assert evaluate(manifest, out, "--bootstrap", 20) == 0
+    row = value(out, "text-audio similarity", "GENERATED and its prompts")
+    assert (row["n"], row["low"]) == ("1", None)
+    assert "2 generated clips have no prompt, and no part in the relevance" in report(out)["notes"]
+    assert [clip["text_audio_evaluation_toys:with_text"] is None for clip in report(out)["clips"]] == [
+        True,
+        False,
+        True,
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -39,9 +40,17 @@ def study(monkeypatch, tmp_path):
 
 @pytest.fixture
 def planned(study, tmp_path):
+    for part in (
+        "vae",
+        "vocoder",
+        "text_encoder",
+        "tokenizer",
+        "feature_extractor",
+    ):  # no U-Net, no scheduler
+        shutil.copytree(TINY / part, tmp_path / "parts" / part)
     write_clips(tmp_path / "corpus", n=4).rename(tmp_path / "corpus" / "manifest.jsonl")
     options = [word for value in TINY_RUN for word in ("--set", value)]
-    assert not study("plan", tmp_path / "study", "--parts", TINY, "--corpus", tmp_path / "corpus", "--seeds", "5",
+    assert not study("plan", tmp_path / "study", "--parts", tmp_path / "parts", "--corpus", tmp_path / "corpus", "--seeds", "5",
                      "--prompts", 2, "--sampling-steps", 2, *options)  # fmt: skip
     return tmp_path / "study"
 

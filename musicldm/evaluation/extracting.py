@@ -63,12 +63,17 @@ def extract_text(
     """Prompts -> (n, d) for the first process, each prompt alone; None for the others."""
     different = list(dict.fromkeys(prompts))
     keys = {prompt: _key(feature, group, f"text {prompt}") for prompt in different}
+    failed: dict[str, str] = {}
     for prompt in different[group.rank :: group.world]:
-        if cache.load(keys[prompt]) is None:
-            cache.store(
-                keys[prompt], {"text": torch.from_numpy(np.asarray(feature.text([prompt])[0], np.float64))}
-            )
-    group.gather_objects(None)
+        if cache.load(keys[prompt]) is not None:
+            continue
+        try:
+            row = np.array(feature.text([prompt])[0], np.float64)
+        except Exception as error:  # a user's own callable may raise anything
+            failed[repr(prompt)[:80]] = f"{type(error).__name__}: {error}"
+            continue
+        cache.store(keys[prompt], {"text": torch.from_numpy(row)})
+    _all_or_none(group, failed, f"{feature.id.name}: could not be computed of", "prompts")
     if not group.first:
         return None
     return np.stack([_held(cache, keys[prompt])["text"].numpy() for prompt in prompts])
@@ -112,10 +117,10 @@ def _held(cache: Cache, key: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def _all_or_none(group: Group, failed: Mapping[str, str], what: str) -> None:
+def _all_or_none(group: Group, failed: Mapping[str, str], what: str, of: str = "clips") -> None:
     """Raises ValueError on every process if one has failures: nobody waits for somebody who is gone."""
     everybodys = {name: why for part in group.gather_objects(dict(failed)) for name, why in part.items()}
     if everybodys:
         lines = [f"  {name}: {why}" for name, why in list(everybodys.items())[:SHOWN]]
         more = [f"  and {len(everybodys) - SHOWN} more"] if len(everybodys) > SHOWN else []
-        raise ValueError("\n".join([f"{what} {len(everybodys)} clips", *lines, *more]))
+        raise ValueError("\n".join([f"{what} {len(everybodys)} {of}", *lines, *more]))

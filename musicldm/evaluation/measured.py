@@ -132,7 +132,9 @@ class Measured:
         return interval(*args, **kw, replicates=wanted, seed=self.draws.seed) if wanted >= 2 else value()
 
     def mean(self, values: Values) -> float | Interval:
-        """Of the clips' values."""
+        """Of the clips' values; one value has no interval."""
+        if len(values) < 2:
+            return float(values.mean())
         return self.sure(lambda: float(values.mean()), mean_interval, values)
 
     def leave_out(self, metric: str, why: str) -> None:

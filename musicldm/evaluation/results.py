@@ -59,7 +59,9 @@ class LeftOut:
 
 def number(value: float) -> str:
     """Four digits; small and large ones by their power of ten."""
-    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
+    if value and not 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3e}"
+    return f"{value:#.4g}".removesuffix(".")
 
 
 def _grouped(results: Sequence[Result]) -> list[tuple[str, list[Result]]]:
