@@ -85,7 +85,8 @@ def nearest(
     wanted, kept = unit_rows(queries, "nearest", names[0]), unit_rows(pool, "nearest", names[1])
     same_width(wanted, kept, "nearest", " and ".join(names))
     first = _first_of_equals(kept)  # a thousand silent clips would be a thousand candidates each
-    kept = kept[first]
+    if len(first) < len(kept):
+        kept = kept[first]
     low = kept.astype(np.float32)
     index = np.zeros(len(wanted), np.int64)
     similarity = np.full(len(wanted), -np.inf)
