@@ -39,6 +39,7 @@ def log_mel_covariance(waves: Sequence[Wave]) -> Rows:
         )
         mels = log_mel(padded.double()[None], MEL)[0, 0].numpy()  # t f
         mels = np.maximum(mels, mels.max() - RANGE)
+        mels = mels - mels[0]  # exactly 0 where nothing changes, which the mean alone would miss by rounding
         centred = mels - mels.mean(axis=0)
         rows[i] = (centred.T @ centred / len(centred))[upper]
     return rows

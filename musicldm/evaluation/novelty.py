@@ -1,6 +1,6 @@
 """Is it new: for each generated clip the nearest training clip, and the share that is too near (SIM_AA).
 
-Exact: every pair is compared, in blocks, so that 10,000 x 100,000 clips of 512 numbers need about 0.5 GB
+Exact: every pair is compared, in blocks, so that 10,000 x 100,000 clips of 512 numbers need 0.7 GB
 beside their embeddings. Needs numpy only.
 """
 
