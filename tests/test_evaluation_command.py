@@ -12,10 +12,12 @@ from urllib.parse import unquote
 import evaluation_toys
 import numpy as np
 import pytest
+import torch
 from evaluation_toys import RATE, tone, write_batch, write_folder, write_manifest
 
 from musicldm import audio
 from musicldm.cli import main
+from musicldm.evaluation.choosing import choose
 
 FEATURES = ["--features", "evaluation_toys:with_text", "--bootstrap", "0"]
 EXACT = 1e-12  # the same float64 sums
@@ -354,3 +356,8 @@ def test_a_single_prompt_has_no_interval(tmp_path):
         False,
         True,
     ]
+
+
+def test_the_feature_without_weights_goes_by_its_name():
+    (name, feature), *none = choose("logmel", "no model is asked for", torch.device("cpu")).items()
+    assert (name, feature.dim, none) == ("logmel", 2080, [])

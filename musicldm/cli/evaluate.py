@@ -41,8 +41,8 @@ def add(commands: Any) -> None:
                       help="leave out clips with these problems, or all; default: refuse them")  # fmt: skip
     heard = evaluate.add_argument_group("what is heard of them")
     heard.add_argument("--features", default="clap", metavar="NAME,...",
-                       help="clap, clap=ID_OR_FOLDER, panns=FILE, vggish=FILE, or module:name of a Feature "
-                       "of your own (default: clap)")  # fmt: skip
+                       help="clap, clap=ID_OR_FOLDER, logmel, panns=FILE, vggish=FILE, or module:name of a "
+                       "Feature of your own (default: clap)")  # fmt: skip
     heard.add_argument("--model", default="ucsd-reach/musicldm", metavar="ID_OR_FOLDER",
                        help="whose CLAP `clap` is (default: %(default)s)")  # fmt: skip
     heard.add_argument("--resample", type=int, metavar="HZ",

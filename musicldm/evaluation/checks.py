@@ -70,7 +70,7 @@ def pairs(a: Rows, b: Rows, who: str, names: str) -> None:
 def unit_rows(array: ArrayLike, who: str, what: str, *, at_least: int = 1) -> Rows:
     """`rows`, each divided by its norm. Raises ValueError too for a row of zeros, which has no direction."""
     checked = rows(array, who, what, at_least=at_least)
-    norms = np.sqrt((checked**2).sum(axis=1, keepdims=True))
+    norms = np.sqrt(np.einsum("nd,nd->n", checked, checked))[:, None]
     if not norms.all():
         zero = np.flatnonzero(norms[:, 0] == 0)
         raise ValueError(

@@ -12,7 +12,7 @@ from .features import Feature
 
 __all__ = ["choose"]
 
-KNOWN = "clap, clap=ID_OR_FOLDER, panns=FILE, vggish=FILE, or module:name"
+KNOWN = "clap, clap=ID_OR_FOLDER, logmel, panns=FILE, vggish=FILE, or module:name"
 
 
 def choose(text: str, model: str, device: torch.device) -> dict[str, Feature]:
@@ -41,6 +41,10 @@ def _one(word: str, model: str, device: torch.device) -> tuple[str, Feature]:
         from .clap_feature import ClapFeature
 
         return "clap", ClapFeature.load(where if given else model, device)
+    if word == "logmel":
+        from .logmel import log_mel_feature
+
+        return "logmel", log_mel_feature()
     if kind in ("panns", "vggish") and not where:
         raise ValueError(f"--features: {kind} needs its weights, {kind}=FILE; see evaluation/README.md")
     if kind == "panns":

@@ -24,7 +24,7 @@ from musicldm.training.distributed import Group
 from .choosing import choose
 from .examine import Limits, Looked, examine, settle
 from .extracting import extract, extract_text
-from .features import Feature, TextFeature
+from .features import CallableFeature, Feature, TextFeature
 from .handling import LOUDNESS, Excerpt, Handling, excerpts
 from .intake import ROLES, ClipSet, read_set, with_prompts
 from .measured import Draws, Heard, Measured
@@ -37,6 +37,7 @@ __all__ = ["run_evaluation"]
 log = logging.getLogger(__name__)
 
 WRITTEN = ("torch", "transformers", "numpy", "soundfile", "soxr")
+COMPARES = (TextFeature, CallableFeature)  # what novelty is measured by; by taggers if there is nothing else
 NOT_TOLD = {"run", "quiet", "device", "cache"}  # options that change no number
 
 
@@ -134,8 +135,8 @@ def _hear(
     quiet: bool,
 ) -> Heard | None:
     """Of all sets that the feature is needed for, for the first process."""
-    compares = any(isinstance(other, TextFeature) for other in chosen.values())
-    novelty = isinstance(feature, TextFeature) or not compares
+    compares = any(isinstance(other, COMPARES) for other in chosen.values())
+    novelty = isinstance(feature, COMPARES) or not compares
     roles = [role for role in cut if role != "TRAIN" or novelty]
     found = {
         role: extract(feature, cut[role], handling, store, group, _bar(f"{name} of {role}", group, quiet))

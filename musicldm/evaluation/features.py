@@ -15,6 +15,7 @@ __all__ = [
     "Feature",
     "FeatureId",
     "Features",
+    "Rows",
     "TextFeature",
     "Wave",
     "check_waves",

@@ -49,4 +49,4 @@ def _say_what_is_missing(heard: Sequence[Heard], cut: Cut, measured: Measured) -
     if TRAIN not in cut:
         leave_out("novelty (SIM_AA), retrieval bound", "no --train")
     elif others:
-        leave_out(f"novelty by {', '.join(others)}", "it is measured by the features that embed prompts too")
+        leave_out(f"novelty by {', '.join(others)}", "it is a tagger, and there are others to measure it by")
