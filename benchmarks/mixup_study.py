@@ -40,6 +40,7 @@ from musicldm.training.corpus.prompts import evaluation_prompts
 from musicldm.training.log import read_log
 
 CONFIG = Path(__file__).with_suffix(".toml")
+INTERRUPTED = 130
 STRATEGIES = ("none", "plain", "bam", "blm")
 NAMES = {"none": "no mixup", "plain": "plain mixup", "bam": "BAM", "blm": "BLM"}
 SHOWN = {  # column -> metric and sets of report.json
@@ -158,7 +159,8 @@ def run(options: argparse.Namespace) -> int:
         folder = options.study / "runs" / f"{strategy}-{seed}"
         status = one(options.study, made, strategy, seed, folder)
         if status:
-            print(f"stopped in {folder.name} (status {status}); the same command goes on")
+            why = "stopped" if status == INTERRUPTED else f"failed with status {status}"
+            print(f"{folder.name}: {why}; the same command goes on")
             return status
         print(f"{folder.name}: done")
     return 0
@@ -294,7 +296,8 @@ def markdown(about: dict[str, Any], rows: list[dict[str, Any]], seeds: int) -> s
               f"{clips['GENERATED']} generated clips, {clips['REFERENCE']} reference clips, {clips['TRAIN']} windows of "
               f"training clips. Embeddings: {rows[0]['feature']['name']}, SHA-256 {rows[0]['feature']['sha256'][:16]}. "
               "Lower is better for the distances, SIM_AA and the nearest clip's cosine; the last row compares real clips "
-              "with real clips (the distances: TRAIN with REFERENCE)."]  # fmt: skip
+              "with real clips (the distances: TRAIN with REFERENCE). 0.90 and 0.95 are thresholds for the paper's CLAP: with "
+            "another, compare the rows with each other."]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

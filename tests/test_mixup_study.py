@@ -64,7 +64,7 @@ def test_the_study_runs_goes_on_and_reports(study, planned, tmp_path, monkeypatc
 
     monkeypatch.setattr(module, "musicldm", counted)
     assert study("run", planned) == 130
-    assert "stopped in plain-5" in capsys.readouterr().out
+    assert "plain-5: stopped; the same command goes on" in capsys.readouterr().out
     assert study("run", planned) == 0
     assert commands == ["train", "batch", "evaluate", "train", "batch", "batch", "evaluate", "batch", "evaluate",
                         *2 * ["train", "batch", "evaluate"]]  # fmt: skip
