@@ -148,3 +148,25 @@ def test_cnn14_against_panns_inference():
         embedding, logits = network(log_mel_decibels(wave))
     assert (embedding - expected["embedding"]).abs().max() < 1e-4 * expected["embedding"].abs().max()
     assert (logits.sigmoid() - expected["clipwise_output"]).abs().max() < 1e-4
+
+
+def test_vggish_against_torchvggish():
+    """The port that the published weights come with: its front end in numpy, its network with our random weights."""
+    pytest.importorskip("resampy")
+    examples = pytest.importorskip("torchvggish.vggish_input")
+    port = pytest.importorskip("torchvggish.torchvggish")
+    from musicldm.evaluation.vggish import VggishNetwork, log_mel_patches
+
+    generator = torch.Generator().manual_seed(4)
+    wave = 0.1 * torch.randn(40000, generator=generator, dtype=torch.float64)
+    expected = examples.waveform_to_examples(wave.numpy(), 16000, return_tensor=False)
+    patches = log_mel_patches(wave)
+    np.testing.assert_allclose(patches.numpy(), expected, rtol=0, atol=1e-9)
+    network = VggishNetwork().eval()
+    reference = port.VGG(port.make_layers()).eval()
+    reference.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        ours = network(patches.float())
+        whole = reference(patches.float()[:, None])
+    assert (ours.clamp_min(0) - whole).abs().max() < 1e-5 * ours.abs().max()  # it keeps the last ReLU
+    assert ours.min() < 0 < whole.max()
