@@ -9,7 +9,7 @@ from musicldm.evaluation.logmel import log_mel_covariance, log_mel_feature
 from musicldm.evaluation.novelty import novelty
 
 RATE, SECONDS = 16000, 2.0
-THRESHOLD = 0.94  # songs of one generator reach 0.9 at most, copies as below 0.96 at least
+THRESHOLD = 0.95  # songs of one generator reach 0.923 at most, copies as below 0.978 at least
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11, 12, 14])
 
 
@@ -20,12 +20,11 @@ def song(seed: int, seconds: float = SECONDS) -> np.ndarray:
     decay, root = draw.uniform(3, 12), draw.uniform(80, 300)
     partials = np.arange(1, 6)
     gains = draw.random(5) * partials ** -draw.uniform(0.3, 1.5)
-    t = np.arange(beat * 2) / RATE
+    t = np.arange(beat * 2, dtype=np.float32) / np.float32(RATE)
     envelope = np.exp(-decay * t)
-    notes = [
-        envelope * (gains @ np.sin(2 * np.pi * root * 2 ** (step / 12) * partials[:, None] * t))
-        for step in SCALE
-    ]
+    pitches = (2 * np.pi * root * 2 ** (SCALE / 12) * partials[:, None]).astype(np.float32)  # partial, step
+    gains = gains.astype(np.float32)
+    notes = [envelope * (gains @ np.sin(pitch[:, None] * t)) for pitch in pitches.T]
     wave = np.zeros(n + len(t))
     for start in range(0, n, beat):
         wave[start : start + len(t)] += notes[draw.integers(len(notes))]
