@@ -59,7 +59,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         "weights_convert",
         *LEAVES,
     },
-    "cli": {"audio", "batch", "pipeline", "schedulers", "checkpoint", "inspection", "training"},
+    "evaluation": {
+        "audio",
+        "batch",
+        "checkpoint",
+        "clap",
+        "inputs",
+        "mel",
+        "pipeline",
+        "training",  # its cache on the disk
+        "weights_convert",
+    },
+    "cli": {"audio", "batch", "evaluation", "pipeline", "schedulers", "checkpoint", "inspection", "training"},
     "inspection": {"checkpoint", "schedulers", "unet", "vae", "vocoder", "weights_convert"},
     "__init__": {"clap", "pipeline", *LEAVES},
     "__main__": {"cli"},
@@ -70,7 +81,7 @@ SOLE_IMPORTER = {  # what lives at the edge, one file each
     "huggingface_hub": {"checkpoint"},
     "soundfile": {"audio"},
     "mido": {"training"},
-    "tqdm": {"batch", "cli", "training"},
+    "tqdm": {"batch", "cli", "evaluation", "training"},
     "diffusers": set(),
     **{name: set() for name in ("beat_this", "madmom", "librosa")},  # by importlib, when asked for
 }

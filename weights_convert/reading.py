@@ -190,11 +190,11 @@ class Checkpoint:
     other: list[str] = field(default_factory=list)
 
 
-_NESTS = ("state_dict", "generator")
+_NESTS = ("state_dict", "generator", "model")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A training checkpoint: tensors by name, in torch's files bare or under "state_dict" or "generator".
+    """A training checkpoint: tensors by name, in torch's files bare or under one of _NESTS.
 
     Values are not looked at: a file of 3 GB is mapped, not read. Raises CheckpointError as `read_tensors`
     does; objects beside the tensors (optimizer, callbacks) are named, not built.

@@ -35,10 +35,12 @@ def stem(row: Row | BadRow) -> str:
 
 
 @contextmanager
-def atomic(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
+def atomic(path: Path, *, shared: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
     """A file to write; it takes its place, on the disk, when the block ends without an error.
 
     shared: other processes may write the same file at the same moment; one of them comes last, whole.
+    durable: wait for the disk. Without it a power cut may leave half a file: for what has a checksum, and is
+    made again.
     """
     partial = path.with_name(path.name + ".partial")  # a rerun after a kill writes over it
     if shared:
@@ -48,7 +50,8 @@ def atomic(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
         with partial.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
