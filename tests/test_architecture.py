@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sampling",
         *LEAVES,
     },
+    "editing": {"approximations", "clap", "sampling", "schedulers"},
     "batch": {"audio", "checkpoint", "inputs", "mel", "pipeline", "schedulers"},
     "training": {
         "audio",

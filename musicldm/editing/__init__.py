@@ -1,0 +1,1 @@
+"""Music in, music out: short functions over `sampling.iterate`. See README.md in this folder."""
