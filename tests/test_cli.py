@@ -113,7 +113,7 @@ def test_an_unknown_option_is_a_usage_error():
 @pytest.mark.parametrize("case", reference_cases("pipeline")[1:2])
 def test_the_reference_clip_through_the_command(tmp_path, monkeypatch, case):
     """The acceptance of the whole: a file whose samples are the reference's."""
-    import musicldm.pipeline as module
+    import musicldm.stages as module
 
     monkeypatch.setattr(module, "draw_noise", lambda *_: case.inputs["latents"])
     path = tmp_path / "out.wav"
