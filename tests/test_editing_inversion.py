@@ -69,7 +69,7 @@ def test_fifty_steps_return_the_latents_of_a_smooth_model():
 def test_fifty_steps_return_the_latents_through_a_network(unet):
     denoiser = Network(unet, draw(2, 12).double())
     assert there_and_back(denoiser, data()) < RETURNS
-    other = Network(unet, draw(2, 12, seed=4).double())
+    other = Network(unet, 20 * draw(2, 12, seed=4).double())
     there, back = plans(DDIM(), 50)
     with torch.no_grad():
         noise = invert(denoiser, there, data())
@@ -81,7 +81,7 @@ def test_refinements_converge_to_the_exact_inverse(unet):
     denoiser, latents = Network(unet, draw(1, 12).double()), data(1)
     errors = [there_and_back(denoiser, latents, 20, refinements) for refinements in (0, 1, 3, 8)]
     assert errors[0] > 3 * errors[1] > 9 * errors[2]
-    assert errors[3] < 1e-6
+    assert errors[3] < 1e-5
 
 
 def test_no_refinement_is_the_plain_step_bit_for_bit(unet):

@@ -83,10 +83,13 @@ def test_a_file_that_is_no_text(tmp_path):
         read(path)
 
 
-def test_a_cue_after_the_end_is_refused():
-    parse(TEXT).check_length(63)
+def test_a_cue_that_nobody_would_hear_is_refused():
+    timeline = parse(TEXT)
+    timeline.check(80, [5, 35, 65])
     with pytest.raises(TimelineError, match=r"'silence.*begins at 62.5 s, but the clip ends at 62.5 s"):
-        parse(TEXT).check_length(62.5)
+        timeline.check(62.5, [5, 35, 65])
+    with pytest.raises(TimelineError, match=r"'techno.*lasts from 30 to 62.5 s.*they are at 5.0, 25.0, 65.0 s"):
+        timeline.check(80, [65, 5, 25])
 
 
 def unit(*shape, seed=0):

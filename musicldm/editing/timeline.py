@@ -42,14 +42,24 @@ class Timeline:
         """Of all cues, in order."""
         return [cue.prompt for cue in self.cues]
 
-    def check_length(self, seconds: float) -> None:
-        """Raises TimelineError if a cue is not inside a clip of that length: nobody would hear it."""
-        late = [cue for cue in self.cues if cue.seconds >= seconds]
-        if late:
-            raise TimelineError(
-                f"timeline: {late[0].prompt!r} begins at {late[0].seconds:g} s, but the clip ends at "
-                f"{seconds:g} s; make the clip longer, or leave the cue out"
-            )
+    def check(self, seconds: float, times: Sequence[float]) -> None:
+        """Raises TimelineError for a cue that would not be heard.
+
+        A clip of `seconds` is made of windows, each under the condition of the moment in its middle, `times`.
+        """
+        ends = [cue.seconds for cue in self.cues[1:]] + [seconds]
+        for cue, end in zip(self.cues, ends, strict=True):
+            if cue.seconds >= seconds:
+                raise TimelineError(
+                    f"timeline: {cue.prompt!r} begins at {cue.seconds:g} s, but the clip ends at {seconds:g} "
+                    "s; make the clip longer, or leave the cue out"
+                )
+            if not any(cue.seconds <= time < end for time in times):
+                raise TimelineError(
+                    f"timeline: {cue.prompt!r} lasts from {cue.seconds:g} to {end:g} s, and no window has its "
+                    f"middle in that: they are at {', '.join(f'{time:.1f}' for time in sorted(times))} s; make "
+                    "it longer, or the windows shorter or more overlapping"
+                )
 
     def conditions(
         self, embeds: Tensor, times: Sequence[float], transition: float, loop_seconds: float | None = None
