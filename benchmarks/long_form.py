@@ -113,7 +113,9 @@ def one(options: argparse.Namespace) -> None:
     print(json.dumps(figures))
 
 
-def clip(pipe: MusicLDMPipeline, options: argparse.Namespace, prompt: str, seed: int, form: Form) -> np.ndarray:
+def clip(
+    pipe: MusicLDMPipeline, options: argparse.Namespace, prompt: str, seed: int, form: Form
+) -> np.ndarray:
     """(s,) samples."""
     request = Request(prompt=prompt, num_inference_steps=options.steps, seed=seed)
     return compose(pipe, request, form).audios[0]
@@ -149,7 +151,12 @@ def loops(pipe: MusicLDMPipeline, options: argparse.Namespace) -> list[dict[str,
             wave = clip(pipe, options, DRUMS, seed, Form(window=options.window, loop=loop))
             times, rises = flux(np.tile(wave, 3), pipe.grid.rate)
             length = len(wave) / pipe.grid.rate
-            row = {"what": "loop", "seed": seed, "loop": loop, "rank": rank_at(times, rises, [length, 2 * length])}
+            row = {
+                "what": "loop",
+                "seed": seed,
+                "loop": loop,
+                "rank": rank_at(times, rises, [length, 2 * length]),
+            }
             print(row, flush=True)
             rows.append(row)
     return rows
@@ -176,8 +183,16 @@ def inversion(pipe: MusicLDMPipeline, options: argparse.Namespace) -> list[dict[
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What issue 9 asks, in one place."""
     kinds = {kind: [row for row in rows if row["what"] == kind] for kind in ("memory", "seams", "inversion")}
-    peaks = [row["peak_mb"] - row["before_mb"] for row in kinds["memory"] if row["way"] == "windows" and "peak_mb" in row]
-    ranks = [row["rank_at_joins"] for row in kinds["seams"] if row["overlap"] == 0.25 and row["rank_at_joins"] is not None]
+    peaks = [
+        row["peak_mb"] - row["before_mb"]
+        for row in kinds["memory"]
+        if row["way"] == "windows" and "peak_mb" in row
+    ]
+    ranks = [
+        row["rank_at_joins"]
+        for row in kinds["seams"]
+        if row["overlap"] == 0.25 and row["rank_at_joins"] is not None
+    ]
     drifts = [
         abs(row["tempo_end"] / row["tempo_start"] - 1)
         for row in kinds["seams"]
@@ -193,7 +208,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Everything above, saved once at the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, required=True, help="a trained checkpoint")
     parser.add_argument("--seconds", default="10.24,30,60,120", help="lengths; the last is that of the seams")
     parser.add_argument("--window", type=float, help="default: the model's own")

@@ -72,8 +72,8 @@ class DeepReuse:
         """As `denoise_step`. Raises TypeError if the denoiser is not a U-Net under one condition per item."""
         if not isinstance(denoiser, FromUNet):
             raise TypeError(
-                f"feature reuse: got {type(denoiser).__name__}, expected Guided or Conditioned, whose U-Net it "
-                "splits; for windows put each window through its own step (editing.windows.Through)"
+                f"feature reuse: got {type(denoiser).__name__}, expected Guided or Conditioned, whose U-Net "
+                "it splits; for windows put each window through its own step (editing.windows.Through)"
             )
         n = len(denoiser.conds)
         if self.deep is None or self.age >= self.every or len(self.deep) < n:

@@ -27,7 +27,11 @@ def double(module):
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(0, 1 / parameter[0].numel() ** 0.5, generator=torch.Generator().manual_seed(parameter.numel()))
+                parameter.normal_(
+                    0,
+                    1 / parameter[0].numel() ** 0.5,
+                    generator=torch.Generator().manual_seed(parameter.numel()),
+                )
     return module.double().eval()
 
 
@@ -67,7 +71,9 @@ def check_slope(function, x) -> None:
     with torch.no_grad():
         ends = [(function(x + sign * STEP * direction) * weights).sum() for sign in (1, -1)]
     slope = ((ends[0] - ends[1]) / (2 * STEP)).item()
-    assert (gradient * direction).sum().item() == pytest.approx(slope, rel=SLOPE * 100 if abs(slope) < 1 else SLOPE)
+    assert (gradient * direction).sum().item() == pytest.approx(
+        slope, rel=SLOPE * 100 if abs(slope) < 1 else SLOPE
+    )
     assert abs(slope) > 1e-8
 
 
@@ -76,7 +82,9 @@ def last(denoiser, plan, noise, step=denoise_step):
     return step_.x
 
 
-@pytest.mark.parametrize("plan", [DDIM().plan(3), DPMSolver().plan(3), UniPC().plan(3)], ids=lambda plan: plan.solver)
+@pytest.mark.parametrize(
+    "plan", [DDIM().plan(3), DPMSolver().plan(3), UniPC().plan(3)], ids=lambda plan: plan.solver
+)
 def test_sampling_to_the_noise(unet, plan):
     cond = draw(1, 6).double()
     check_slope(lambda x: last(Guided(unet, cond, -cond, 2.0), plan, x), draw(*SHAPE).double())
@@ -105,7 +113,9 @@ def test_the_decoder_to_the_latents(vae):
 
 def test_the_encoder_to_the_mel(vae):
     check_slope(lambda mel: vae.encode(mel).mode(), draw(1, 1, 16, 16).double())
-    check_slope(lambda mel: vae.encode(mel).sample(torch.Generator().manual_seed(0)), draw(1, 1, 16, 16).double())
+    check_slope(
+        lambda mel: vae.encode(mel).sample(torch.Generator().manual_seed(0)), draw(1, 1, 16, 16).double()
+    )
 
 
 def test_the_vocoder_to_the_mel(vocoder):
@@ -113,7 +123,9 @@ def test_the_vocoder_to_the_mel(vocoder):
 
 
 def test_the_mel_to_the_wave():
-    config = MelConfig(sampling_rate=16000, n_fft=64, hop_length=20, n_mels=16, f_min=0.0, f_max=8000.0, floor=1e-5)
+    config = MelConfig(
+        sampling_rate=16000, n_fft=64, hop_length=20, n_mels=16, f_min=0.0, f_max=8000.0, floor=1e-5
+    )
     check_slope(lambda wave: log_mel(wave, config), draw(1, 400).double())
 
 
@@ -160,7 +172,9 @@ def test_checkpointing_keeps_less_and_changes_nothing(unet, vae, vocoder):
 def test_what_checkpointing_keeps_grows_by_a_state_per_step(unet):
     cond, noise = draw(1, 6).double(), draw(*SHAPE).double()
     sizes = [
-        kept(lambda x, n=n: last(Conditioned(unet, cond), DDIM().plan(n), x, checkpointed(denoise_step)), noise)[0]
+        kept(
+            lambda x, n=n: last(Conditioned(unet, cond), DDIM().plan(n), x, checkpointed(denoise_step)), noise
+        )[0]
         for n in (2, 4, 6)
     ]
     assert sizes[2] - sizes[1] == pytest.approx(sizes[1] - sizes[0], rel=0.3)
@@ -179,7 +193,7 @@ def test_gradients_reach_parameters_through_checkpoints(unet, vae, vocoder):
 
 
 def test_a_step_that_remembers_cannot_be_checkpointed():
-    with pytest.raises(TypeError, match="got a DeepReuse step.*use denoise_step"):
+    with pytest.raises(TypeError, match=r"got a DeepReuse step.*use denoise_step"):
         checkpointed(Steps().start(2))
 
 

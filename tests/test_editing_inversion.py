@@ -74,7 +74,9 @@ def test_fifty_steps_return_the_latents_through_a_network(unet):
     with torch.no_grad():
         noise = invert(denoiser, there, data())
     assert distance(noise, data()) > 0.5  # it went somewhere
-    assert distance(sample(other, back, noise), data()) > 2 * RETURNS  # an edit: another prompt leads elsewhere
+    assert (
+        distance(sample(other, back, noise), data()) > 2 * RETURNS
+    )  # an edit: another prompt leads elsewhere
 
 
 def test_refinements_converge_to_the_exact_inverse(unet):
@@ -122,7 +124,10 @@ def test_plans_keep_the_schedulers_settings_and_no_noise():
     assert there.timesteps.tolist() == back.timesteps.flip(0).tolist()
     assert (there.solver, back.solver) == ("InverseDDIM", "DDIM")
     assert not plans(DDIM(eta=1.0), 4)[1].stochastic
-    assert torch.equal(there.table, InverseDDIM(timestep_spacing="trailing", beta_end=0.01, set_alpha_to_one=True).plan(7).table)
+    assert torch.equal(
+        there.table,
+        InverseDDIM(timestep_spacing="trailing", beta_end=0.01, set_alpha_to_one=True).plan(7).table,
+    )
 
 
 def test_what_cannot_be_inverted_is_an_error():

@@ -68,7 +68,9 @@ def test_a_timeline_changes_what_comes_after_its_cue(pipe):
     plain = compose(pipe, Request(prompt="a waltz", **one), long(1.6)).audios
     changed = (compose(pipe, Request(**one), form).audios != plain)[0].any(dim=0).any(dim=1)
     layout = layout_of(pipe, form)
-    first = next(start for start, centre in zip(layout.starts, layout.centres, strict=True) if centre * 0.04 >= 0.8)
+    first = next(
+        start for start, centre in zip(layout.starts, layout.centres, strict=True) if centre * 0.04 >= 0.8
+    )
     assert not changed[:first].any()
     assert changed[first:].all()
 
@@ -139,7 +141,9 @@ def test_compiled_steps_run_one_graph_for_all_windows_and_lengths(pipe, every):
     from musicldm.approximations import Steps
 
     counter = CompileCounterWithBackend("aot_eager")
-    request = Request(prompt="a", output_type="latent", feature_reuse=every, **{**FEW, "num_inference_steps": 3})
+    request = Request(
+        prompt="a", output_type="latent", feature_reuse=every, **{**FEW, "num_inference_steps": 3}
+    )
     expected = [compose(pipe, request, long(seconds)).audios for seconds in (0.8, 1.2)]
     pipe.step_functions = Steps().compiled(backend=counter)
     for seconds, plain in zip((0.8, 1.2), expected, strict=True):
@@ -156,11 +160,26 @@ def test_compiled_steps_run_one_graph_for_all_windows_and_lengths(pipe, every):
         ({"prompt": "a"}, {"overlap": -0.1}, ValueError, "overlap: got -0.1"),
         ({"prompt": "a"}, {"at_once": 0}, ValueError, "at_once: got 0"),
         ({"prompt": "a"}, {"transition": -1.0}, ValueError, "transition: got -1.0"),
-        ({"prompt": "a"}, {"seconds": 0.5, "loop": True}, ValueError, r"whole latent rows of 0.04 s; near: 0.48, 0.52"),
+        (
+            {"prompt": "a"},
+            {"seconds": 0.5, "loop": True},
+            ValueError,
+            r"whole latent rows of 0.04 s; near: 0.48, 0.52",
+        ),
         ({}, {}, ValueError, "neither of prompt"),
         ({"prompt": "a"}, {"timeline": timeline.parse("0 a")}, ValueError, "both a prompt and a timeline"),
-        ({}, {"timeline": timeline.parse("0 a\n9 b")}, TimelineError, "'b' begins at 9 s, but the clip ends at 0.8 s"),
-        ({}, {"timeline": timeline.parse("0 a\n0.78 b")}, TimelineError, "'b' lasts from 0.78 to 0.8 s, and no window"),
+        (
+            {},
+            {"timeline": timeline.parse("0 a\n9 b")},
+            TimelineError,
+            "'b' begins at 9 s, but the clip ends at 0.8 s",
+        ),
+        (
+            {},
+            {"timeline": timeline.parse("0 a\n0.78 b")},
+            TimelineError,
+            "'b' lasts from 0.78 to 0.8 s, and no window",
+        ),
     ],
 )
 def test_what_cannot_be_honoured_is_an_error(pipe, request_, form, error, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -11,7 +12,7 @@ from helpers import draw
 
 from musicldm.editing.timeline import Cue, Timeline, TimelineError, parse, parse_json, read, seconds_of, slerp
 
-TEXT = "# a song\n0 slow piano in C# minor\n\n 0:30   techno, 120 bpm # loud \n1:02.5 silence: \"none\"\n"
+TEXT = '# a song\n0 slow piano in C# minor\n\n 0:30   techno, 120 bpm # loud \n1:02.5 silence: "none"\n'
 CUES = (Cue(0, "slow piano in C# minor"), Cue(30, "techno, 120 bpm # loud"), Cue(62.5, 'silence: "none"'))
 
 
@@ -23,7 +24,9 @@ def test_a_text_file(tmp_path):
 
 def test_a_json_file_says_the_same(tmp_path):
     path = tmp_path / "song.JSON"
-    path.write_text(json.dumps([{"time": t, "prompt": c.prompt} for t, c in zip((0, "0:30", 62.5), CUES, strict=True)]))
+    path.write_text(
+        json.dumps([{"time": t, "prompt": c.prompt} for t, c in zip((0, "0:30", 62.5), CUES, strict=True)])
+    )
     assert read(path).cues == CUES
 
 
@@ -88,7 +91,9 @@ def test_a_cue_that_nobody_would_hear_is_refused():
     timeline.check(80, [5, 35, 65])
     with pytest.raises(TimelineError, match=r"'silence.*begins at 62.5 s, but the clip ends at 62.5 s"):
         timeline.check(62.5, [5, 35, 65])
-    with pytest.raises(TimelineError, match=r"'techno.*lasts from 30 to 62.5 s.*they are at 5.0, 25.0, 65.0 s"):
+    with pytest.raises(
+        TimelineError, match=r"'techno.*lasts from 30 to 62.5 s.*they are at 5.0, 25.0, 65.0 s"
+    ):
         timeline.check(80, [65, 5, 25])
 
 
@@ -101,7 +106,7 @@ def test_slerp_goes_along_the_arc():
     assert torch.equal(slerp(a, b, 0.0), a)
     assert torch.equal(slerp(a, b, 1.0), b)
     points = [slerp(a, b, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    angles = [torch.acos(p @ q).item() for p, q in zip(points, points[1:], strict=False)]
+    angles = [torch.acos(p @ q).item() for p, q in itertools.pairwise(points)]
     assert all(angle == pytest.approx(angles[0], rel=1e-3) for angle in angles)
     assert all(point.norm().item() == pytest.approx(1) for point in points)
     assert torch.equal(slerp(a, a, 0.3), a)

@@ -145,7 +145,8 @@ def test_a_window_has_its_own_condition(unet):
     other[-1] = draw(1, 12, seed=9)
     with torch.no_grad():
         one, two = (
-            Windowed(layout, [Conditioned(unet, c) for c in each])(x, torch.tensor(500)) for each in (conds, other)
+            Windowed(layout, [Conditioned(unet, c) for c in each])(x, torch.tensor(500))
+            for each in (conds, other)
         )
     changed = (one != two)[0].any(dim=0).any(dim=1)
     assert not changed[: layout.starts[-1]].any()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from musicldm.sampling import Denoiser, denoise_step, iterate
@@ -33,8 +32,8 @@ def invert(
     """latents: (b, c, t, f) -> (b, c, t, f) noise from which the plan back leads (nearly) to the latents.
 
     denoiser: of the prompt that describes the latents, best without guidance, which inversion amplifies.
-    refinements: further evaluations per step (see `FixedPoint`); 0 is plain DDIM inversion, whose error
-    falls with the number of steps only: 3.9 % at 50 steps for Gaussian data, where one refinement leaves 0.3 %.
+    refinements: further evaluations per step (see `FixedPoint`); 0 is plain DDIM inversion, whose error falls
+    with the number of steps only: 3.9 % at 50 steps for Gaussian data, where one refinement leaves 0.3 %.
 
     The noise has not quite unit variance. Gradients flow; the caller decides on `torch.no_grad`. Raises
     ValueError if the plan is not InverseDDIM's.

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,15 @@ class Timeline:
         for cue, end in zip(self.cues, ends, strict=True):
             if cue.seconds >= seconds:
                 raise TimelineError(
-                    f"timeline: {cue.prompt!r} begins at {cue.seconds:g} s, but the clip ends at {seconds:g} "
-                    "s; make the clip longer, or leave the cue out"
+                    f"timeline: {cue.prompt!r} begins at {cue.seconds:g} s, but the clip ends at "
+                    f"{seconds:g} s; make the clip longer, or leave the cue out"
                 )
             if not any(cue.seconds <= time < end for time in times):
+                middles = ", ".join(f"{time:.1f}" for time in sorted(times))
                 raise TimelineError(
                     f"timeline: {cue.prompt!r} lasts from {cue.seconds:g} to {end:g} s, and no window has its "
-                    f"middle in that: they are at {', '.join(f'{time:.1f}' for time in sorted(times))} s; make "
-                    "it longer, or the windows shorter or more overlapping"
+                    f"middle in that: they are at {middles} s; make it longer, or the windows shorter or "
+                    "more overlapping"
                 )
 
     def conditions(
@@ -172,7 +174,7 @@ def _checked(cues: list[tuple[str, Cue]], name: str) -> Timeline:
     where, first = cues[0]
     if first.seconds != 0:
         raise TimelineError(f"{where}: the first cue begins at {first.seconds:g} s, expected 0")
-    for (_, before), (where, cue) in zip(cues, cues[1:], strict=False):
+    for (_, before), (where, cue) in pairwise(cues):
         if cue.seconds <= before.seconds:
             raise TimelineError(
                 f"{where}: got {cue.seconds:g} s after {before.seconds:g} s, expected times that increase"
