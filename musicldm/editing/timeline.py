@@ -58,8 +58,8 @@ class Timeline:
             if not any(cue.seconds <= time < end for time in times):
                 middles = ", ".join(f"{time:.1f}" for time in sorted(times))
                 raise TimelineError(
-                    f"timeline: {cue.prompt!r} lasts from {cue.seconds:g} to {end:g} s, and no window has its "
-                    f"middle in that: they are at {middles} s; make it longer, or the windows shorter or "
+                    f"timeline: {cue.prompt!r} lasts from {cue.seconds:g} to {end:g} s, and no window has "
+                    f"its middle in that: they are at {middles} s; make it longer, or the windows shorter or "
                     "more overlapping"
                 )
 
