@@ -44,7 +44,7 @@ def as_waves(wave: Wave, rate: int, to_rate: int, name: str = "wave") -> Tensor:
     samples = _floats(samples, name)
     if samples.ndim == 3:
         samples = samples.mean(dim=1)
-    samples = torch.atleast_2d(samples)
+    samples = samples.reshape(-1, samples.shape[-1])
     return samples if rate == to_rate else _resampled(samples, rate, to_rate, name)
 
 
