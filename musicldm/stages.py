@@ -25,7 +25,7 @@ from . import audio, inputs, lora
 from .approximations import in_interval
 from .parts import Parts, weight_of
 from .ranking import rank
-from .sampling import Conditioned, Denoiser, Guided, Step, draw_noise, iterate
+from .sampling import Conditioned, Denoiser, Guided, Step, StepFunction, draw_noise, iterate
 from .schedulers import Scheduler
 from .schedulers.plan import Plan
 from .unet import UNet
@@ -216,20 +216,27 @@ def _one_per_clip(job: Job, embeds: Tensor) -> Tensor:
     return embeds.repeat_interleave(job.n, dim=0).to(job.parts.device)
 
 
-def run(job: Job, denoiser: Denoiser | Sequence[Denoiser], plan: Plan, noise: Tensor) -> Iterator[Step]:
+def run(
+    job: Job,
+    denoiser: Denoiser | Sequence[Denoiser],
+    plan: Plan,
+    noise: Tensor,
+    *,
+    step: StepFunction | None = None,
+) -> Iterator[Step]:
     """`iterate`, with the U-Net where it computes, the job's adapters, callback and generators.
 
-    noise: (b n, c, t, f), as `iterate` takes it. What the consumer changes in a step's `x` is what the
-    callback, and then the next step, see.
+    noise: (b n, c, t, f), as `iterate` takes it. step: None for the job's own. What the consumer changes in
+    a step's `x` is what the callback, and then the next step, see.
     """
     parts, request, rows = job.parts, job.request, noise.shape[2]
     step_noise = (job.noise(rows) for _ in range(len(plan))) if plan.stochastic else None
-    step_function = parts.step_functions.start(job.every)
+    step_function = parts.step_functions.start(job.every) if step is None else step
     with parts.placed(parts.unet), lora.scaled(parts.unet, job.lora_scale):
-        for step in iterate(denoiser, plan, noise.float(), step_noise=step_noise, step=step_function):
-            yield step
-            if request.callback is not None and step.row % request.callback_steps == 0:
-                request.callback(step.row, step.timestep, step.x)
+        for made in iterate(denoiser, plan, noise.float(), step_noise=step_noise, step=step_function):
+            yield made
+            if request.callback is not None and made.row % request.callback_steps == 0:
+                request.callback(made.row, made.timestep, made.x)
 
 
 def finish(parts: Parts, latents: Tensor, samples: int) -> Tensor:

@@ -9,7 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .options import add_model_options, add_sampling_options, add_speed_options, load_pipeline
+from .options import (
+    add_form_options,
+    add_model_options,
+    add_sampling_options,
+    add_speed_options,
+    load_pipeline,
+    read_form,
+)
 
 __all__ = ["add", "run"]
 
@@ -19,10 +26,11 @@ def add(commands: Any) -> None:
     generate = commands.add_parser(
         "generate",
         help="make a clip from a prompt",
-        description="Make a clip from a prompt.",
+        description="Make a clip from a prompt, or from prompts along time. A clip longer than the model's "
+        "training clips is made in overlapping windows of that length, in memory that does not grow.",
     )
     generate.set_defaults(run=run)
-    generate.add_argument("prompt", help="what it should sound like")
+    generate.add_argument("prompt", nargs="?", help="what it should sound like")
     generate.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help=".wav, .flac or .ogg"
     )
@@ -31,6 +39,7 @@ def add(commands: Any) -> None:
     )
     add_model_options(generate)
     add_sampling_options(generate, seed="a whole number that names the clip; default: a new one")
+    add_form_options(generate)
     add_speed_options(generate)
 
 
@@ -39,21 +48,27 @@ def run(options: argparse.Namespace) -> int:
     from musicldm.audio import check_suffix
 
     check_suffix(options.output, options.float32)
+    if (options.prompt is None) == (options.timeline is None):
+        raise ValueError(
+            f"got {'neither' if options.prompt is None else 'both'} of a prompt and --timeline: give one"
+        )
     if not options.output.parent.is_dir():
         raise ValueError(f"--output {options.output}: there is no folder {options.output.parent}")
 
     from tqdm import tqdm
 
     from musicldm.audio import write
+    from musicldm.editing.long_form import compose
+    from musicldm.stages import Request
 
+    form = read_form(options)
     pipe = load_pipeline(options)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     total = len(pipe.scheduler.plan(options.steps))
     start = time.perf_counter()
     with tqdm(total=total, unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
-        output = pipe(
-            options.prompt,
-            audio_length_in_s=options.seconds,
+        request = Request(
+            prompt=options.prompt,
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
             negative_prompt=options.negative,
@@ -64,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
             feature_reuse=options.feature_reuse,
             callback=lambda step, timestep, latents: bar.update(),
         )
+        output = compose(pipe, request, form)
     elapsed = time.perf_counter() - start
     wave, rate = output.audios[0], pipe.vocoder.config.sampling_rate
     write(options.output, wave, rate, float32=options.float32)

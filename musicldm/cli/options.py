@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_model_options", "add_sampling_options", "add_speed_options", "load_pipeline"]
+__all__ = [
+    "add_form_options",
+    "add_model_options",
+    "add_sampling_options",
+    "add_speed_options",
+    "load_pipeline",
+    "read_form",
+]
 
 SCHEDULERS = {  # name on the command line -> class in `schedulers`
     "ddim": "DDIM",
@@ -64,6 +71,33 @@ def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None
     )
     group.add_argument(
         "--candidates", type=int, default=1, metavar="N", help="make N clips, keep the best by CLAP"
+    )
+
+
+def add_form_options(command: argparse.ArgumentParser) -> None:
+    """--timeline, --loop, --window, --transition."""
+    group = command.add_argument_group("long clips")
+    group.add_argument("--timeline", type=Path, metavar="FILE", help="prompts along time, in place of a "
+                       "prompt: lines such as '0:30 techno, 120 bpm', the first at 0")  # fmt: skip
+    group.add_argument("--loop", action="store_true", help="let the end lead into the beginning")
+    group.add_argument("--window", type=float, metavar="SECONDS", help="make a longer clip in overlapping "
+                       "windows of this length (default: that of the model's training clips); as long as the "
+                       "clip, the network runs on the whole")  # fmt: skip
+    group.add_argument("--transition", type=float, default=4.0, metavar="SECONDS",
+                       help="from one prompt of the timeline to the next (default: %(default)s)")  # fmt: skip
+
+
+def read_form(options: argparse.Namespace) -> Any:
+    """The `Form` that `add_form_options` and `--seconds` describe. Raises ValueError, OSError."""
+    from musicldm.editing.long_form import Form
+    from musicldm.editing.timeline import read
+
+    return Form(
+        seconds=options.seconds,
+        timeline=None if options.timeline is None else read(options.timeline),
+        loop=options.loop,
+        window=options.window,
+        transition=options.transition,
     )
 
 
