@@ -229,10 +229,17 @@ class Parts:
     def decode(self, latents: Tensor) -> Tensor:
         """latents: (b, c, t, f) at unit scale -> (b, s) waveform, uncut: the VAE's decoder, then the
         vocoder, by pieces where the clip is long."""
+        return self.vocode(self.decode_mel(latents))
+
+    def decode_mel(self, latents: Tensor) -> Tensor:
+        """latents: (b, c, t, f) at unit scale -> (b, mel frames, mel bins) log-mel, in the VAE's dtype."""
         with self.placed(self.vae):
-            mel = chunks.decode(self.vae, latents.to(weight_of(self.vae)), DECODED_ROWS)
+            return chunks.decode(self.vae, latents.to(weight_of(self.vae)), DECODED_ROWS)[:, 0]
+
+    def vocode(self, mel: Tensor) -> Tensor:
+        """mel: (b, t, f) log-mel -> (b, s) waveform, uncut."""
         with self.placed(self.vocoder):
-            return chunks.vocode(self.vocoder, mel[:, 0].to(weight_of(self.vocoder)), VOCODED_FRAMES)
+            return chunks.vocode(self.vocoder, mel.to(weight_of(self.vocoder)), VOCODED_FRAMES)
 
     def encode(
         self,

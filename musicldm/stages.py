@@ -37,6 +37,7 @@ __all__ = [
     "MusicLDMOutput",
     "Request",
     "check",
+    "check_overflow",
     "condition",
     "finish",
     "present",

@@ -44,13 +44,15 @@ def as_waves(wave: Wave, rate: int, to_rate: int, name: str = "wave") -> Tensor:
     samples = _floats(samples, name)
     if samples.ndim == 3:
         samples = samples.mean(dim=1)
-    samples = torch.atleast_2d(samples)
+    samples = samples.reshape(-1, samples.shape[-1])
     return samples if rate == to_rate else _resampled(samples, rate, to_rate, name)
 
 
 def _as_tensor(wave: Wave, name: str) -> Tensor:
-    try:
-        return wave if isinstance(wave, Tensor) else torch.from_numpy(np.ascontiguousarray(wave))
+    if isinstance(wave, Tensor):
+        return wave
+    try:  # torch knows neither another byte order than the machine's nor a reversed axis
+        return torch.from_numpy(np.ascontiguousarray(wave, wave.dtype.newbyteorder("=")))
     except TypeError:
         raise TypeError(f"{name}: got samples of {wave.dtype}, expected {SAMPLES}") from None
 
@@ -61,9 +63,7 @@ def _floats(samples: Tensor, name: str) -> Tensor:
         centre = scale if samples.dtype == torch.uint8 else 0  # 8-bit WAV files are unsigned
         return ((samples.double() - centre) / scale).float()
     if not samples.is_floating_point():
-        raise TypeError(
-            f"{name}: got samples of {samples.dtype}, expected floats or 8, 16 or 32-bit integers"
-        )
+        raise TypeError(f"{name}: got samples of {samples.dtype}, expected {SAMPLES}")
     samples = samples.float()
     audio.check_finite(samples.detach().cpu().numpy(), name)
     peak = float(samples.detach().abs().max())
