@@ -16,6 +16,7 @@ from musicldm.vae import VAE
 
 FEW = {"num_inference_steps": 2, "seed": 3}
 WINDOW = 0.32  # seconds, 8 rows of latents: the tiny checkpoint's own 64 would take longer
+EMBEDDED = 1e-5  # of latents, where the prompt was embedded beside another
 AUDIO = 1e-4  # of one clip alone and in a batch
 TURNED = 1e-4  # of a loop rotated: the vocoder's pieces fall elsewhere; audio of order 1
 
@@ -66,13 +67,11 @@ def test_a_timeline_changes_what_comes_after_its_cue(pipe):
     one = {"num_inference_steps": 1, "seed": 3, "output_type": "latent"}
     form = long(1.6, timeline=timeline.parse("0 a waltz\n0.8 loud noise"), transition=0.0)
     plain = compose(pipe, Request(prompt="a waltz", **one), long(1.6)).audios
-    changed = (compose(pipe, Request(**one), form).audios != plain)[0].any(dim=0).any(dim=1)
+    changed = (compose(pipe, Request(**one), form).audios - plain)[0].abs().amax(dim=(0, 2))
     layout = layout_of(pipe, form)
-    first = next(
-        start for start, centre in zip(layout.starts, layout.centres, strict=True) if centre * 0.04 >= 0.8
-    )
-    assert not changed[:first].any()
-    assert changed[first:].all()
+    first = next(start for start, centre in zip(layout.starts, layout.centres, strict=True) if centre * 0.04 >= 0.8)
+    assert changed[:first].max() < EMBEDDED
+    assert changed[first:].min() > 100 * EMBEDDED
 
 
 def test_candidates_of_a_timeline_are_ranked_by_its_middle(pipe):
