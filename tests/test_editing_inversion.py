@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from helpers import draw
 
+from musicldm import MusicLDMPipeline
 from musicldm.editing.inversion import FixedPoint, invert, plans
+from musicldm.editing.reprompt import reprompt
 from musicldm.editing.windows import Windowed, cover
 from musicldm.sampling import Conditioned, iterate, sample
 from musicldm.schedulers import DDIM, DPMSolver, InverseDDIM
+from musicldm.stages import Request
 from musicldm.unet import UNet, UNetConfig
 
 RETURNS = 0.05  # what issue 9 asks: 50 steps there and back at guidance 1, relative
@@ -135,3 +141,46 @@ def test_what_cannot_be_inverted_is_an_error():
         invert(smooth, DDIM().plan(3), draw(1, 1, 4, 1))
     with pytest.raises(ValueError, match="got -1 refinements"):
         FixedPoint(-1)
+
+
+# --- through the pipeline ---
+
+CLIP = {"num_inference_steps": 10, "guidance_scale": 1.0}
+ITEM = 1e-4  # audio of one clip alone and in a batch
+
+
+@pytest.fixture
+def gentle(tiny):
+    """The tiny checkpoint with a network of a small slope, as a trained one has."""
+    unet = copy.deepcopy(tiny.unet)
+    with torch.no_grad():
+        unet.conv_out.weight *= 0.1
+    return MusicLDMPipeline(**{**tiny.components, "unet": unet})
+
+
+def test_a_clip_under_its_own_prompt_comes_back_and_under_another_does_not(gentle):
+    wave = 0.3 * draw(2, 5120)
+    latents = gentle.encode(wave, 16000)
+    seen = []
+    own = Request(prompt="a waltz", output_type="latent", callback=lambda *step: seen.append(step[1]), **CLIP)
+    back = reprompt(gentle, wave, 16000, own, source_prompt="a waltz", refinements=3).audios
+    assert distance(back, latents) < RETURNS
+    assert len(seen) == 20
+    assert seen[0] < seen[9] == seen[10] > seen[19]
+    other = Request(prompt="loud noise", output_type="latent", **{**CLIP, "guidance_scale": 4.0})
+    moved = reprompt(gentle, wave, 16000, other, source_prompt="a waltz", refinements=3).audios
+    assert distance(moved, latents) > 2 * distance(back, latents)
+
+
+def test_a_clip_describes_itself_and_keeps_its_prompt_in_a_batch(gentle):
+    waves = 0.3 * draw(2, 3000)
+    both = reprompt(gentle, waves, 16000, Request(prompt=["a", "b"], **CLIP)).audios
+    assert both.shape == (2, 3000)
+    alone = reprompt(gentle, waves[1], 16000, Request(prompt="b", **CLIP)).audios
+    assert np.abs(alone[0] - both[1]).max() < ITEM
+
+
+def test_what_draws_is_refused(gentle):
+    for other in ({"eta": 0.5}, {"num_waveforms_per_prompt": 2}):
+        with pytest.raises(ValueError, match="nothing is drawn"):
+            reprompt(gentle, draw(1, 3000) * 0.1, 16000, Request(prompt="a", **CLIP, **other))
