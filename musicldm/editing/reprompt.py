@@ -1,4 +1,4 @@
-"""A clip under another prompt by inversion: to the noise that leads to it, and from there another way back."""
+"""A clip under another prompt: to the noise that leads to it, and from there another way back."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def reprompt(
     """
     if request.eta or request.num_waveforms_per_prompt != 1:
         raise ValueError(
-            f"reprompt: got eta {request.eta} and {request.num_waveforms_per_prompt} clips per prompt, expected "
-            "0 and 1: nothing is drawn, so all clips would be one; audio_to_audio and vary draw"
+            f"reprompt: got eta {request.eta} and {request.num_waveforms_per_prompt} clips per prompt, "
+            "expected 0 and 1: nothing is drawn, so all clips would be one; audio_to_audio and vary draw"
         )
     step = FixedPoint(refinements)
     edit = start(pipe, wave, rate, request)
