@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
     "inputs": set(),
     "ranking": set(),
+    "blending": set(),
     "audio": set(),
     "clap": set(),
     "presets": {"unet", "vae", "vocoder"},
@@ -42,7 +43,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "waves",
         *LEAVES,
     },
-    "editing": {"approximations", "chunks", "clap", "inputs", "parts", "sampling", "stages", *LEAVES},
+    "editing": {
+        "approximations",
+        "chunks",
+        "clap",
+        "inputs",
+        "parts",
+        "sampling",
+        "stages",
+        "waves",
+        *LEAVES,
+    },
     "stages": {"approximations", "audio", "inputs", "lora", "parts", "ranking", "sampling", *LEAVES},
     "waves": {"audio"},
     "pipeline": {"inputs", "parts", "stages"},
@@ -64,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "audio",
         "batch",
+        "blending",
         "checkpoint",
         "editing",
         "inspection",
@@ -73,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "inspection": {"checkpoint", "schedulers", "unet", "vae", "vocoder", "weights_convert"},
-    "__init__": {"clap", "pipeline", *LEAVES},
+    "__init__": {"blending", "clap", "pipeline", "stages", *LEAVES},
     "__main__": {"cli"},
 }
 LEAF_NEEDS = {"torch", "einops"}
