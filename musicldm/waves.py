@@ -17,6 +17,7 @@ Wave = np.ndarray | Tensor
 FULL_SCALE = {torch.int16: 2**15, torch.int32: 2**31, torch.int8: 2**7, torch.uint8: 2**7}
 SAMPLES = "floats, or integers of 8, 16 or 32 bits"
 RATES = (1000, 1_000_000)  # Hz; outside of it something else was meant: kHz, or a number of samples
+MOST_CHANNELS = 64  # more on a channel axis are samples: the axes are in another order
 LOUDEST = 8.0  # 18 dB over full scale: more than a mix overshoots by, less than 16-bit samples as floats
 
 
@@ -36,7 +37,8 @@ def as_waves(wave: Wave, rate: int, to_rate: int, name: str = "wave") -> Tensor:
     samples = _as_tensor(wave, name)
     if samples.ndim == 2 and samples.shape[1] in (1, 2) and samples.shape[0] > 2:
         samples = samples.T[None]  # s c -> 1 c s
-    if samples.ndim not in (1, 2, 3) or not samples.numel():
+    channels = samples.shape[1] if samples.ndim == 3 else 1
+    if samples.ndim not in (1, 2, 3) or not samples.numel() or channels > MOST_CHANNELS:
         raise ValueError(
             f"{name}: got shape {tuple(samples.shape)}, expected at least one sample as (s,), (b, s), "
             "(b, channels, s), or (s, channels) with up to two channels"
@@ -51,8 +53,8 @@ def as_waves(wave: Wave, rate: int, to_rate: int, name: str = "wave") -> Tensor:
 def _as_tensor(wave: Wave, name: str) -> Tensor:
     if isinstance(wave, Tensor):
         return wave
-    try:  # torch knows neither another byte order than the machine's nor a reversed axis
-        return torch.from_numpy(np.ascontiguousarray(wave, wave.dtype.newbyteorder("=")))
+    try:  # a copy: torch knows neither foreign byte orders, nor reversed axes, nor read-only memory
+        return torch.from_numpy(np.array(wave, wave.dtype.newbyteorder("="), order="C"))
     except TypeError:
         raise TypeError(f"{name}: got samples of {wave.dtype}, expected {SAMPLES}") from None
 

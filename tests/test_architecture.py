@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
     "inputs": set(),
     "ranking": set(),
+    "blending": set(),
     "audio": set(),
     "clap": set(),
     "presets": {"unet", "vae", "vocoder"},
@@ -51,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "parts",
         "sampling",
         "stages",
+        "waves",
         *LEAVES,
     },
     "stages": {"approximations", "audio", "inputs", "lora", "parts", "ranking", "sampling", *LEAVES},
@@ -74,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "audio",
         "batch",
+        "blending",
         "checkpoint",
         "editing",
         "inspection",
@@ -83,7 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "inspection": {"checkpoint", "schedulers", "unet", "vae", "vocoder", "weights_convert"},
-    "__init__": {"clap", "pipeline", *LEAVES},
+    "__init__": {"blending", "clap", "pipeline", "stages", *LEAVES},
     "__main__": {"cli"},
 }
 LEAF_NEEDS = {"torch", "einops"}

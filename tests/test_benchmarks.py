@@ -115,8 +115,13 @@ def test_precision(script):
 
 
 def test_long_form(script, tmp_path):
-    rows = script("long_form", "--seconds", "0.48,0.96", "--window", "0.32", "--steps", "2", "--seeds", "0", "--whole")
-    kinds = {kind: [row for row in rows if row["what"] == kind] for kind in ("memory", "seams", "loop", "inversion")}
+    rows = script(
+        "long_form", "--seconds", "0.48,0.96", "--window", "0.32", "--steps", "2", "--seeds", "0", "--whole"
+    )
+    kinds = {
+        kind: [row for row in rows if row["what"] == kind]
+        for kind in ("memory", "seams", "loop", "inversion")
+    }
     assert [(row["way"], row["seconds"]) for row in kinds["memory"]] == [
         ("windows", 0.48), ("whole", 0.48), ("windows", 0.96), ("whole", 0.96)
     ]  # fmt: skip

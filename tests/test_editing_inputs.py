@@ -62,6 +62,7 @@ BAD = {
     "empty": (np.zeros(0, np.float32), RATE, ValueError, r"got shape \(0,\), expected at least one sample"),
     "no clips": (np.zeros((0, 8000), np.float32), RATE, ValueError, r"got shape \(0, 8000\)"),
     "scalar": (np.ones((), np.float32), RATE, ValueError, r"got shape \(\)"),
+    "channels last in a batch": (np.zeros((1, 8000, 2)), RATE, ValueError, r"got shape \(1, 8000, 2\), expected at least"),
     "four axes": (np.zeros((1, 1, 1, 9)), RATE, ValueError, r"got shape \(1, 1, 1, 9\)"),
     "list": ([0.0, 1.0], RATE, TypeError, "got list, expected a numpy array or a tensor"),
     "file": ("clip.wav", RATE, TypeError, "got str"),

@@ -10,11 +10,22 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from . import batch, beats, corpus, generate, inspect, manifest, mix, report, train
+from . import batch, beats, corpus, edit, generate, inspect, manifest, mix, report, train
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (generate, batch, report, inspect, manifest, beats, mix, train, corpus)  # as in `musicldm --help`
+COMMANDS = (
+    generate,
+    edit,
+    batch,
+    report,
+    inspect,
+    manifest,
+    beats,
+    mix,
+    train,
+    corpus,
+)  # as in `musicldm --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,12 +11,14 @@ from typing import Any
 
 from .options import (
     add_form_options,
+    add_length_option,
     add_model_options,
     add_sampling_options,
     add_speed_options,
     load_pipeline,
     read_form,
 )
+from .prompts import add_prompt_options, read_prompt
 
 __all__ = ["add", "run"]
 
@@ -37,6 +39,8 @@ def add(commands: Any) -> None:
     generate.add_argument(
         "--float32", action="store_true", help="write a WAV of 32-bit floats, not 16-bit integers"
     )
+    add_length_option(generate)
+    add_prompt_options(generate)
     add_model_options(generate)
     add_sampling_options(generate, seed="a whole number that names the clip; default: a new one")
     add_form_options(generate)
@@ -48,9 +52,11 @@ def run(options: argparse.Namespace) -> int:
     from musicldm.audio import check_suffix
 
     check_suffix(options.output, options.float32)
-    if (options.prompt is None) == (options.timeline is None):
+    prompted = options.prompt is not None or bool(options.audio_prompt)
+    if prompted == (options.timeline is not None):
         raise ValueError(
-            f"got {'neither' if options.prompt is None else 'both'} of a prompt and --timeline: give one"
+            f"got {'both' if prompted else 'neither'} of a prompt (text or --audio-prompt) and --timeline: "
+            "give one"
         )
     if not options.output.parent.is_dir():
         raise ValueError(f"--output {options.output}: there is no folder {options.output.parent}")
@@ -67,8 +73,10 @@ def run(options: argparse.Namespace) -> int:
     total = len(pipe.scheduler.plan(options.steps))
     start = time.perf_counter()
     with tqdm(total=total, unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
+        prompt, embeds = read_prompt(options, pipe)
         request = Request(
-            prompt=options.prompt,
+            prompt=prompt,
+            prompt_embeds=embeds,
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
             negative_prompt=options.negative,

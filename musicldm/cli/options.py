@@ -8,9 +8,11 @@ from typing import Any
 
 __all__ = [
     "add_form_options",
+    "add_length_option",
     "add_model_options",
     "add_sampling_options",
     "add_speed_options",
+    "file_and_number",
     "load_pipeline",
     "read_form",
 ]
@@ -42,15 +44,14 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--heads", choices=("as-config", "as-trained"), default="as-config",
                        help="of the U-Net: as its config says (default), or one per 32 channels")  # fmt: skip
-    group.add_argument("--lora", type=_adapter, action="append", default=[], metavar="FILE[:SCALE]",
+    group.add_argument("--lora", type=file_and_number, action="append", default=[], metavar="FILE[:SCALE]",
                        help="adapter for the U-Net, SCALE times as strong (default: 1); "
                        "repeatable")  # fmt: skip
 
 
 def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None:
-    """--seconds, --steps, --guidance, --negative, --seed, --scheduler, --eta, --candidates."""
+    """--steps, --guidance, --negative, --seed, --scheduler, --eta, --candidates."""
     group = command.add_argument_group("sampling")
-    group.add_argument("--seconds", type=float, help="length; default: that of the model's training clips")
     group.add_argument(
         "--steps", type=int, default=200, help="solver steps (default: %(default)s; 20 to 30 do for dpm++)"
     )
@@ -72,6 +73,11 @@ def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None
     group.add_argument(
         "--candidates", type=int, default=1, metavar="N", help="make N clips, keep the best by CLAP"
     )
+
+
+def add_length_option(command: argparse.ArgumentParser) -> None:
+    """--seconds."""
+    command.add_argument("--seconds", type=float, help="length; default: that of the model's training clips")
 
 
 def add_form_options(command: argparse.ArgumentParser) -> None:
@@ -101,8 +107,8 @@ def read_form(options: argparse.Namespace) -> Any:
     )
 
 
-def _adapter(text: str) -> tuple[Path, float]:
-    """FILE or FILE:SCALE. A colon that no number follows belongs to the file's name."""
+def file_and_number(text: str) -> tuple[Path, float]:
+    """FILE, with the number 1, or FILE:NUMBER. A colon that no number follows belongs to the file's name."""
     name, colon, scale = text.rpartition(":")
     try:
         return (Path(name), float(scale)) if colon else (Path(text), 1.0)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from musicldm.mel import MUSICLDM_16K
 from musicldm.parts import Parts
-from musicldm.stages import MusicLDMOutput, Request, run
+from musicldm.stages import MusicLDMOutput, Request
 from musicldm.waves import Wave, as_waves
 
 from .regions import Region, latent_mask
-from .source import Edit, deliver, start
+from .source import Edit, deliver, sample, start
 from .splice import splice
 
 __all__ = ["fill", "inpaint"]
@@ -41,18 +41,30 @@ def inpaint(
 def fill(edit: Edit, mask: Tensor) -> Tensor:
     """mask: (t, f) -> (b n, c, t, f) latents, sampled where the mask is True, the source's elsewhere.
 
-    What is kept enters every evaluation at the level of noise that the solver has reached, always under the
+    Of a clip longer than the model's window, the network hears what is near. What is kept enters every evaluation at the level of noise that the solver has reached, always under the
     same noise, that of the start: a forward path that ends in the source itself.
 
     Source: Lugmayr et al. 2022 (arXiv 2201.09865), equation 8, without their repetitions. Differs: one noise
     for all steps.
     """
-    job, plan, source = edit.job, edit.job.plan, edit.source
-    mask = mask.to(source.device)
-    noise = job.noise(edit.rows).float()
+    job, plan = edit.job, edit.job.plan
+    near = _near(mask, job.parts.unet.config.sample_size)
+    source, mask = edit.source[:, :, near], mask[near].to(edit.source.device)
+    noise = job.noise(len(mask)).float()
     begin = torch.where(mask, plan.init_scale * noise, plan.noised(source, noise))
-    for step in run(job, edit.conditions.denoiser(plan), plan.from_latents(), begin):
+    for step in sample(edit, plan.from_latents(), begin):
         following = step.row + 1
         kept = plan.noised(source, noise, following) if following < len(plan) else source
         step.x.copy_(torch.where(mask, step.x, kept))
-    return step.x
+    whole = edit.source.clone()
+    whole[:, :, near] = step.x
+    return whole
+
+
+def _near(mask: Tensor, size: int) -> slice:
+    """mask: (t, f) -> the rows from which the masked ones are made: half a window around them, one at least."""
+    masked = mask.any(dim=1).nonzero().flatten().tolist()
+    first, last = max(0, masked[0] - size // 2), min(len(mask), masked[-1] + 1 + size // 2)
+    missing = max(0, size - (last - first))
+    first = max(0, first - missing)
+    return slice(first, max(last, min(len(mask), first + size)))

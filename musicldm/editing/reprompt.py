@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from musicldm.parts import Parts
-from musicldm.sampling import Conditioned
-from musicldm.stages import MusicLDMOutput, Request, run
+from musicldm.stages import MusicLDMOutput, Request
 from musicldm.waves import Wave
 
 from .inversion import FixedPoint, plans
-from .source import deliver, start
+from .source import deliver, sample, start
 
 __all__ = ["reprompt"]
 
@@ -46,9 +47,8 @@ def reprompt(
     edit = start(pipe, wave, rate, request)
     there, back = plans(edit.job.scheduler, edit.job.steps)
     described = pipe.embed_audio(wave, rate) if source_prompt is None else pipe.embed_text(source_prompt)
-    cond = edit.conditions.cond
-    *_, noisy = run(
-        edit.job, Conditioned(pipe.unet, described.to(cond).expand_as(cond)), there, edit.source, step=step
-    )
-    *_, last = run(edit.job, edit.conditions.denoiser(back), back, noisy.x)
+    cond = described.to(edit.conditions.cond).expand_as(edit.conditions.cond)
+    as_it_is = replace(edit, conditions=replace(edit.conditions, cond=cond, uncond=None))
+    *_, noisy = sample(as_it_is, there, edit.source, step=step)
+    *_, last = sample(edit, back, noisy.x)
     return deliver(edit, last.x, pipe.decode)

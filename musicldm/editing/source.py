@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from musicldm.parts import Parts
+from musicldm.sampling import Step, StepFunction, denoise_step
+from musicldm.schedulers.plan import Plan
 from musicldm.stages import (
     Conditions,
     Job,
@@ -18,11 +20,17 @@ from musicldm.stages import (
     check_overflow,
     condition,
     present,
+    run,
     unranked,
 )
 from musicldm.waves import Wave, as_waves
 
-__all__ = ["Edit", "deliver", "start"]
+from .long_form import denoiser
+from .windows import cover
+
+__all__ = ["Edit", "deliver", "sample", "start"]
+
+OVERLAP = 4  # a window has a fourth of its rows in common with the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,19 @@ def start(pipe: Parts, wave: Wave, rate: int, request: Request, *, before: int =
     source = latents.expand(len(job.prompts), -1, -1, -1).repeat_interleave(job.n, dim=0)
     samples = before + clips.shape[1] + after
     return Edit(job=job, conditions=condition(job), source=source, skipped=skipped, samples=samples)
+
+
+def sample(edit: Edit, plan: Plan, begin: Tensor, *, step: StepFunction = denoise_step) -> Iterator[Step]:
+    """begin: (b n, c, t, f), what the plan starts from -> `stages.run`'s steps under the edit's conditions.
+
+    A clip longer than the model's training clips goes through the U-Net in overlapping windows of that
+    length (see `windows`); a shorter one as it is.
+    """
+    job = replace(edit.job, plan=plan)
+    size = job.parts.unet.config.sample_size
+    layout = cover(begin.shape[2], size, size // OVERLAP)
+    each = edit.conditions.cond.expand(len(layout), -1, -1)
+    return run(job, denoiser(edit.conditions, layout, each, job), plan, begin, step=step)
 
 
 def deliver(edit: Edit, latents: Tensor, decode: Callable[[Tensor], Tensor]) -> MusicLDMOutput:

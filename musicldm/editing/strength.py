@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from musicldm.parts import Parts
-from musicldm.stages import MusicLDMOutput, Request, run
+from musicldm.stages import MusicLDMOutput, Request
 from musicldm.waves import Wave
 
-from .source import Edit, deliver, start
+from .source import Edit, deliver, sample, start
 
 __all__ = ["audio_to_audio", "steps_kept", "vary"]
 
@@ -70,5 +70,5 @@ def _denoised_again(edit: Edit, strength: float) -> Tensor:
     begin = job.noise(edit.rows)
     if strength < 1:
         begin, plan = plan.noised(edit.source, begin.float()), plan.from_latents()
-    *_, last = run(job, edit.conditions.denoiser(plan), plan, begin)
+    *_, last = sample(edit, plan, begin)
     return last.x
