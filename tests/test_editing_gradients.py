@@ -37,6 +37,7 @@ def double(module):
 
 @pytest.fixture(scope="module")
 def unet() -> UNet:
+    torch.manual_seed(0)
     config = UNetConfig(
         in_channels=4, out_channels=4, block_out_channels=(8, 8), heads=(0, 2), layers_per_block=1, cond_dim=6,
         norm_num_groups=4, norm_eps=1e-5, sample_size=8,
@@ -46,6 +47,7 @@ def unet() -> UNet:
 
 @pytest.fixture(scope="module")
 def vae() -> VAE:
+    torch.manual_seed(0)
     config = VAEConfig(
         in_channels=1, out_channels=1, block_out_channels=(4, 8, 8), layers_per_block=1, latent_channels=4,
         norm_num_groups=4, scaling_factor=0.8,
@@ -55,6 +57,7 @@ def vae() -> VAE:
 
 @pytest.fixture(scope="module")
 def vocoder() -> HiFiGAN:
+    torch.manual_seed(0)
     config = VocoderConfig(
         model_in_dim=16, sampling_rate=16000, upsample_initial_channel=8, upsample_rates=(5, 4), upsample_kernel_sizes=(10, 8),
         resblock_kernel_sizes=(3,), resblock_dilation_sizes=((1, 3),), leaky_relu_slope=0.1,

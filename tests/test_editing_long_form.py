@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import draw, relative
+from torch._dynamo.testing import CompileCounterWithBackend
 
+from musicldm.approximations import Steps
 from musicldm.editing import timeline
 from musicldm.editing.long_form import Form, compose, decode, layout_of
 from musicldm.editing.timeline import TimelineError
@@ -16,7 +18,7 @@ from musicldm.vae import VAE
 
 FEW = {"num_inference_steps": 2, "seed": 3}
 WINDOW = 0.32  # seconds, 8 rows of latents: the tiny checkpoint's own 64 would take longer
-EMBEDDED = 1e-5  # of latents, where the prompt was embedded beside another
+EMBEDDED = 1e-6  # of latents, where the prompt was embedded beside another
 AUDIO = 1e-4  # of one clip alone and in a batch
 TURNED = 1e-4  # of a loop rotated: the vocoder's pieces fall elsewhere; audio of order 1
 
@@ -71,7 +73,7 @@ def test_a_timeline_changes_what_comes_after_its_cue(pipe):
     layout = layout_of(pipe, form)
     first = next(start for start, centre in zip(layout.starts, layout.centres, strict=True) if centre * 0.04 >= 0.8)
     assert changed[:first].max() < EMBEDDED
-    assert changed[first:].min() > 100 * EMBEDDED
+    assert changed[first:].min() > 50 * EMBEDDED
 
 
 def test_candidates_of_a_timeline_are_ranked_by_its_middle(pipe):
@@ -133,21 +135,15 @@ def test_loops_with_a_timeline_turn_back_to_the_first_cue(pipe):
     assert compose(pipe, Request(**FEW), form).audios.shape == (1, 20480)
 
 
-@pytest.mark.parametrize("every", [1, 2])
-def test_compiled_steps_run_one_graph_for_all_windows_and_lengths(pipe, every):
-    from torch._dynamo.testing import CompileCounterWithBackend
-
-    from musicldm.approximations import Steps
-
-    counter = CompileCounterWithBackend("aot_eager")
-    request = Request(
-        prompt="a", output_type="latent", feature_reuse=every, **{**FEW, "num_inference_steps": 3}
-    )
-    expected = [compose(pipe, request, long(seconds)).audios for seconds in (0.8, 1.2)]
+def test_compiled_steps_run_one_graph_for_all_windows_and_lengths(pipe):
+    """The graph is only counted, not lowered."""
+    counter = CompileCounterWithBackend("eager")
+    request = Request(prompt="a", output_type="latent", **{**FEW, "guidance_scale": 1.0})
+    expected = [compose(pipe, request, long(seconds)).audios for seconds in (0.6, 0.8)]
     pipe.step_functions = Steps().compiled(backend=counter)
-    for seconds, plain in zip((0.8, 1.2), expected, strict=True):
+    for seconds, plain in zip((0.6, 0.8), expected, strict=True):
         assert relative(compose(pipe, request, long(seconds)).audios, plain) < 1e-4
-    assert counter.frame_count == every
+    assert counter.frame_count == 1
 
 
 @pytest.mark.parametrize(
