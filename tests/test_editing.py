@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from editing_clips import RATE, ROW, SAMPLES, ask, clip
 
 from musicldm.editing import Region, audio_to_audio, extend, inpaint, vary
 from musicldm.editing.regions import column_edges, latent_mask
@@ -16,11 +17,7 @@ from musicldm.editing.strength import steps_kept
 from musicldm.inputs import Grid
 from musicldm.mel import MUSICLDM_16K
 from musicldm.schedulers import SOLVERS, DPMSolver, InverseDDIM
-from musicldm.stages import Request
 
-RATE = 16000
-ROW = 640  # samples
-SAMPLES = 20480  # 1.28 s, 32 rows
 LATENT_ATOL = 1e-4  # the promise of the README; the copy itself is exact
 AUDIO_ATOL = 1e-4  # a batch, or another clip length, sums in another order
 CHANGED = 1e-3  # ten times that: what differs, differs by more
@@ -28,23 +25,6 @@ LEAK = 0.02  # of the change's energy outside of its band: the skirts of a Hann 
 
 GENERATING = tuple(solver for solver in SOLVERS if solver is not InverseDDIM)
 STOCHASTIC = DPMSolver(algorithm_type="sde-dpmsolver++")
-
-
-def clip(seed: int = 0, samples: int = SAMPLES) -> np.ndarray:
-    """Three notes and some noise: no two seeds alike, nothing periodic."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(samples) / RATE
-    notes = [
-        np.sin(2 * np.pi * f * time + p)
-        for f, p in zip(rng.uniform(100, 4000, 3), rng.uniform(0, 6, 3), strict=True)
-    ]
-    return (0.15 * sum(notes) * (1 + np.sin(7 * time)) / 2 + 0.02 * rng.standard_normal(samples)).astype(
-        np.float32
-    )
-
-
-def ask(prompt: str | list[str] | None = "a waltz", **settings) -> Request:
-    return Request(prompt=prompt, **{"num_inference_steps": 4, "seed": 5, **settings})
 
 
 def reconstruction(pipe, wave: np.ndarray) -> np.ndarray:

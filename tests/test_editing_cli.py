@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from editing_clips import RATE, SAMPLES, ask, clip
 from helpers import TINY
-from test_editing import RATE, SAMPLES, ask, clip
 
 import musicldm.cli.edit
 import musicldm.cli.generate

@@ -100,8 +100,8 @@ def _kind(options: argparse.Namespace) -> str:
     kinds = [name for name, wanted in asked.items() if wanted]
     if len(kinds) != 1:
         raise ValueError(
-            f"edit: got {' and '.join(kinds) or 'nothing to do'}, expected one of --strength, --vary, --inpaint "
-            "or --band, --extend or --before"
+            f"edit: got {' and '.join(kinds) or 'nothing to do'}, expected one of --strength, --vary, "
+            "--inpaint or --band, --extend or --before"
         )
     if options.vary is not None and options.candidates != 1:
         raise ValueError(

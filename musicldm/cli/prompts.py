@@ -14,8 +14,8 @@ def add_prompt_options(command: argparse.ArgumentParser) -> None:
     """--audio-prompt, --blend."""
     group = command.add_argument_group("audio prompts")
     group.add_argument("--audio-prompt", type=file_and_number, action="append", default=[],
-                       metavar="FILE[:WEIGHT]", help="a clip that it should sound like, beside the text, whose "
-                       "weight is 1, or in its place; repeatable (default weight: 1)")  # fmt: skip
+                       metavar="FILE[:WEIGHT]", help="a clip that it should sound like, beside the text, "
+                       "whose weight is 1, or in its place; repeatable (default weight: 1)")  # fmt: skip
     group.add_argument("--blend", choices=("slerp", "linear"), default="slerp",
                        help="how text and clips are mixed: along the sphere (default), or as a sum, where a "
                        "weight may be negative")  # fmt: skip

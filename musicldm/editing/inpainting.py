@@ -41,8 +41,9 @@ def inpaint(
 def fill(edit: Edit, mask: Tensor) -> Tensor:
     """mask: (t, f) -> (b n, c, t, f) latents, sampled where the mask is True, the source's elsewhere.
 
-    Of a clip longer than the model's window, the network hears what is near. What is kept enters every evaluation at the level of noise that the solver has reached, always under the
-    same noise, that of the start: a forward path that ends in the source itself.
+    What is kept enters every evaluation at the level of noise that the solver has reached, always under the
+    same noise, that of the start: a forward path that ends in the source itself. Of a clip longer than the
+    model's window, the network hears what is near.
 
     Source: Lugmayr et al. 2022 (arXiv 2201.09865), equation 8, without their repetitions. Differs: one noise
     for all steps.
@@ -62,7 +63,7 @@ def fill(edit: Edit, mask: Tensor) -> Tensor:
 
 
 def _near(mask: Tensor, size: int) -> slice:
-    """mask: (t, f) -> the rows from which the masked ones are made: half a window around them, one at least."""
+    """mask: (t, f) -> the rows from which the masked ones are made: half a window around, one at least."""
     masked = mask.any(dim=1).nonzero().flatten().tolist()
     first, last = max(0, masked[0] - size // 2), min(len(mask), masked[-1] + 1 + size // 2)
     missing = max(0, size - (last - first))
