@@ -24,14 +24,13 @@ SHAPE = (1, 4, 8, 4)
 
 
 def double(module):
+    """In float64, without biases, with weights that keep what goes through alive."""
     with torch.no_grad():
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
             if parameter.ndim > 1:
-                parameter.normal_(
-                    0,
-                    1 / parameter[0].numel() ** 0.5,
-                    generator=torch.Generator().manual_seed(parameter.numel()),
-                )
+                parameter.normal_(0, 1 / parameter[0].numel() ** 0.5)
+            elif name.endswith("bias"):
+                parameter.zero_()
     return module.double().eval()
 
 
@@ -211,15 +210,15 @@ def test_loudness_is_the_level_of_frames():
 
 
 def test_noise_is_found_for_a_loudness_curve(unet, vae, vocoder):
-    """The loss halves in 12 steps, upwards as well as downwards from the same noise."""
+    """The loss falls to a fifth in 8 steps, upwards as well as downwards from the same noise."""
     render, noise = chain(unet, vae, vocoder), draw(1, 4, 8, 4).double()
     before = loudness(render(noise).detach(), 80)
     ramp = torch.linspace(-3, 3, before.shape[1], dtype=torch.float64)
     for target in (before + ramp, before - ramp):
-        found = match_loudness(render, noise, target, 80, lr=0.1)
-        losses = [next(found)[0] for _ in range(12)]
+        found = match_loudness(render, noise, target, 80, lr=0.02)
+        losses = [next(found)[0] for _ in range(8)]
         loss, best = next(found)
         assert losses[0] == pytest.approx(ramp.square().mean().item())
-        assert loss < losses[0] / 2
+        assert loss < losses[0] / 5
         assert best.norm().item() == pytest.approx(noise.norm().item())
         assert not best.requires_grad
