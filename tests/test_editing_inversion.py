@@ -81,7 +81,9 @@ def test_fifty_steps_return_the_latents_through_a_network(unet):
         noise = invert(denoiser, there, data())
     assert distance(noise, data()) > 0.5  # it went somewhere
     returned = there_and_back(denoiser, data())
-    assert distance(sample(other, back, noise), data()) > 10 * returned  # an edit: another prompt leads elsewhere
+    assert (
+        distance(sample(other, back, noise), data()) > 10 * returned
+    )  # an edit: another prompt leads elsewhere
 
 
 def test_refinements_converge_to_the_exact_inverse(unet):

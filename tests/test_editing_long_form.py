@@ -69,7 +69,9 @@ def test_a_timeline_changes_what_comes_after_its_cue(pipe):
     plain = compose(pipe, Request(prompt="a waltz", **one), long(1.6)).audios
     changed = (compose(pipe, Request(**one), form).audios - plain)[0].abs().amax(dim=(0, 2))
     layout = layout_of(pipe, form)
-    first = next(start for start, centre in zip(layout.starts, layout.centres, strict=True) if centre * 0.04 >= 0.8)
+    first = next(
+        start for start, centre in zip(layout.starts, layout.centres, strict=True) if centre * 0.04 >= 0.8
+    )
     assert changed[:first].max() < EMBEDDED
     assert changed[first:].min() > 50 * EMBEDDED
 
