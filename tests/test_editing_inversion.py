@@ -11,7 +11,7 @@ from helpers import draw
 
 from musicldm import MusicLDMPipeline
 from musicldm.editing.inversion import FixedPoint, invert, plans
-from musicldm.editing.reprompt import reprompt
+from musicldm.editing.reprompting import reprompt
 from musicldm.editing.windows import Windowed, cover
 from musicldm.sampling import Conditioned, iterate, sample
 from musicldm.schedulers import DDIM, DPMSolver, InverseDDIM
