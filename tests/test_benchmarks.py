@@ -122,7 +122,9 @@ def test_long_form(script, bench, tmp_path, monkeypatch, capsys):
     )
     module.main()
     alone = capsys.readouterr().out  # what a process of its own prints
-    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, alone))
+    monkeypatch.setattr(
+        module.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, alone, "")
+    )
     rows = script("long_form", "--seconds", "0.48,0.96", *short, "--whole")
     kinds = {
         kind: [row for row in rows if row["what"] == kind]

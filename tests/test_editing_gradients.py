@@ -64,15 +64,15 @@ def vocoder() -> HiFiGAN:
     return double(HiFiGAN(config))
 
 
-def check_slope(function, x) -> None:
+def check_slope(function, x, step=STEP) -> None:
     """The gradient of a fixed projection of function(x), along a fixed direction, is its central difference."""
     direction = draw(*x.shape, seed=7).to(x)
     weights = draw(*function(x).shape, seed=8).to(x)
     leaf = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad((function(leaf) * weights).sum(), leaf)
     with torch.no_grad():
-        ends = [(function(x + sign * STEP * direction) * weights).sum() for sign in (1, -1)]
-    slope = ((ends[0] - ends[1]) / (2 * STEP)).item()
+        ends = [(function(x + sign * step * direction) * weights).sum() for sign in (1, -1)]
+    slope = ((ends[0] - ends[1]) / (2 * step)).item()
     assert (gradient * direction).sum().item() == pytest.approx(
         slope, rel=SLOPE * 100 if abs(slope) < 1 else SLOPE
     )
@@ -121,7 +121,7 @@ def test_the_encoder_to_the_mel(vae):
 
 
 def test_the_vocoder_to_the_mel(vocoder):
-    check_slope(vocoder, draw(1, 12, 16).double())
+    check_slope(vocoder, draw(1, 12, 16).double(), step=1e-8)  # its leaky ReLUs have corners
 
 
 def test_the_mel_to_the_wave():
