@@ -23,6 +23,7 @@ from musicldm.schedulers import SOLVERS, DPMSolver, InverseDDIM
 LATENT_ATOL = 1e-4  # the promise of the README; the copy itself is exact
 HALF = SAMPLES // 2
 AUDIO_ATOL = 1e-4  # a batch, or another clip length, sums in another order
+DRAWN = 0.05  # relative: two draws of 4096 values, once nothing of the clip is left
 CHANGED = 1e-3  # ten times that: what differs, differs by more
 LEAK = 0.02  # of the change's energy outside of its band: the skirts of a Hann window
 
@@ -93,7 +94,8 @@ def test_a_little_strength_stays_near_and_much_goes_far_with_every_solver(pipe, 
         ((audio_to_audio(pipe, wave, RATE, request, strength=s).audios - kept).norm() / kept.norm()).item()
         for s in (0.05, 0.3, 0.6, 0.9, 1)
     ]
-    assert distances == sorted(distances)
+    assert all(b > a - DRAWN for a, b in zip(distances, distances[1:], strict=False))
+    assert distances[0] < distances[1] < distances[2]
     assert 0 < distances[0] < 0.5
     assert 0.8 < distances[-1] < 2
 
