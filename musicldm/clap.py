@@ -156,7 +156,7 @@ def _with_true_gradients(model: ClapModel) -> ClapModel:
 
     def after(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         if output.requires_grad:
-            output.register_hook(Tensor.contiguous)
+            output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
 
     norm = model.audio_model.audio_encoder.batch_norm
     norm.register_forward_pre_hook(before)

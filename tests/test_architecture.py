@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "editing": {
         "approximations",
         "audio",
+        "blending",
         "chunks",
         "clap",
         "inputs",

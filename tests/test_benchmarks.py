@@ -114,10 +114,18 @@ def test_precision(script):
     assert clips["float32, feature reuse 2"]["latents_difference"] > 0
 
 
-def test_long_form(script, tmp_path):
-    rows = script(
-        "long_form", "--seconds", "0.48,0.96", "--window", "0.32", "--steps", "2", "--seeds", "0", "--whole"
+def test_long_form(script, bench, tmp_path, monkeypatch, capsys):
+    module = bench("long_form")
+    short = ("--window", "0.32", "--steps", "2", "--seeds", "0")
+    monkeypatch.setattr(
+        sys, "argv", ["long_form.py", "--folder", str(TINY), "--one", "windows", "--seconds", "0.48", *short]
     )
+    module.main()
+    alone = capsys.readouterr().out  # what a process of its own prints
+    monkeypatch.setattr(
+        module.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, alone, "")
+    )
+    rows = script("long_form", "--seconds", "0.48,0.96", *short, "--whole")
     kinds = {
         kind: [row for row in rows if row["what"] == kind]
         for kind in ("memory", "seams", "loop", "inversion")

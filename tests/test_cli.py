@@ -176,8 +176,8 @@ def test_a_timeline_and_a_loop(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "got neither of a prompt and --timeline: give one"),
-        (["a", "--timeline", "song.txt"], "got both of a prompt and --timeline"),
+        ([], "got neither of a prompt .* and --timeline: give one"),
+        (["a", "--timeline", "song.txt"], "got both of a prompt .* and --timeline"),
         (["--timeline", "song.txt"], r"song\.txt, line 2: got the time 'soon'"),
         (["--timeline", "none.txt"], r"none\.txt"),
         (

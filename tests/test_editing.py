@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_a_little_strength_stays_near_and_much_goes_far_with_every_solver(pipe, 
         ((audio_to_audio(pipe, wave, RATE, request, strength=s).audios - kept).norm() / kept.norm()).item()
         for s in (0.05, 0.3, 0.6, 0.9, 1)
     ]
-    assert all(b > a - DRAWN for a, b in zip(distances, distances[1:], strict=False))
+    assert all(b > a - DRAWN for a, b in pairwise(distances))
     assert distances[0] < distances[1] < distances[2]
     assert 0 < distances[0] < 0.5
     assert 0.8 < distances[-1] < 2

@@ -24,19 +24,19 @@ SHAPE = (1, 4, 8, 4)
 
 
 def double(module):
+    """In float64, without biases, with weights that keep what goes through alive."""
     with torch.no_grad():
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
             if parameter.ndim > 1:
-                parameter.normal_(
-                    0,
-                    1 / parameter[0].numel() ** 0.5,
-                    generator=torch.Generator().manual_seed(parameter.numel()),
-                )
+                parameter.normal_(0, 1 / parameter[0].numel() ** 0.5)
+            elif name.endswith("bias"):
+                parameter.zero_()
     return module.double().eval()
 
 
 @pytest.fixture(scope="module")
 def unet() -> UNet:
+    torch.manual_seed(0)
     config = UNetConfig(
         in_channels=4, out_channels=4, block_out_channels=(8, 8), heads=(0, 2), layers_per_block=1, cond_dim=6,
         norm_num_groups=4, norm_eps=1e-5, sample_size=8,
@@ -46,6 +46,7 @@ def unet() -> UNet:
 
 @pytest.fixture(scope="module")
 def vae() -> VAE:
+    torch.manual_seed(0)
     config = VAEConfig(
         in_channels=1, out_channels=1, block_out_channels=(4, 8, 8), layers_per_block=1, latent_channels=4,
         norm_num_groups=4, scaling_factor=0.8,
@@ -55,6 +56,7 @@ def vae() -> VAE:
 
 @pytest.fixture(scope="module")
 def vocoder() -> HiFiGAN:
+    torch.manual_seed(0)
     config = VocoderConfig(
         model_in_dim=16, sampling_rate=16000, upsample_initial_channel=8, upsample_rates=(5, 4), upsample_kernel_sizes=(10, 8),
         resblock_kernel_sizes=(3,), resblock_dilation_sizes=((1, 3),), leaky_relu_slope=0.1,
@@ -62,15 +64,15 @@ def vocoder() -> HiFiGAN:
     return double(HiFiGAN(config))
 
 
-def check_slope(function, x) -> None:
+def check_slope(function, x, step=STEP) -> None:
     """The gradient of a fixed projection of function(x), along a fixed direction, is its central difference."""
     direction = draw(*x.shape, seed=7).to(x)
     weights = draw(*function(x).shape, seed=8).to(x)
     leaf = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad((function(leaf) * weights).sum(), leaf)
     with torch.no_grad():
-        ends = [(function(x + sign * STEP * direction) * weights).sum() for sign in (1, -1)]
-    slope = ((ends[0] - ends[1]) / (2 * STEP)).item()
+        ends = [(function(x + sign * step * direction) * weights).sum() for sign in (1, -1)]
+    slope = ((ends[0] - ends[1]) / (2 * step)).item()
     assert (gradient * direction).sum().item() == pytest.approx(
         slope, rel=SLOPE * 100 if abs(slope) < 1 else SLOPE
     )
@@ -119,7 +121,7 @@ def test_the_encoder_to_the_mel(vae):
 
 
 def test_the_vocoder_to_the_mel(vocoder):
-    check_slope(vocoder, draw(1, 12, 16).double())
+    check_slope(vocoder, draw(1, 12, 16).double(), step=1e-8)  # its leaky ReLUs have corners
 
 
 def test_the_mel_to_the_wave():
@@ -208,15 +210,15 @@ def test_loudness_is_the_level_of_frames():
 
 
 def test_noise_is_found_for_a_loudness_curve(unet, vae, vocoder):
-    """The loss halves in 12 steps, upwards as well as downwards from the same noise."""
+    """The loss falls to a fifth in 8 steps, upwards as well as downwards from the same noise."""
     render, noise = chain(unet, vae, vocoder), draw(1, 4, 8, 4).double()
     before = loudness(render(noise).detach(), 80)
     ramp = torch.linspace(-3, 3, before.shape[1], dtype=torch.float64)
     for target in (before + ramp, before - ramp):
-        found = match_loudness(render, noise, target, 80, lr=0.1)
-        losses = [next(found)[0] for _ in range(12)]
+        found = match_loudness(render, noise, target, 80, lr=0.02)
+        losses = [next(found)[0] for _ in range(8)]
         loss, best = next(found)
         assert losses[0] == pytest.approx(ramp.square().mean().item())
-        assert loss < losses[0] / 2
+        assert loss < losses[0] / 5
         assert best.norm().item() == pytest.approx(noise.norm().item())
         assert not best.requires_grad

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from helpers import draw
 
+from musicldm import MusicLDMPipeline
 from musicldm.editing.inversion import FixedPoint, invert, plans
+from musicldm.editing.reprompting import reprompt
 from musicldm.editing.windows import Windowed, cover
 from musicldm.sampling import Conditioned, iterate, sample
 from musicldm.schedulers import DDIM, DPMSolver, InverseDDIM
+from musicldm.stages import Request
 from musicldm.unet import UNet, UNetConfig
 
 RETURNS = 0.05  # what issue 9 asks: 50 steps there and back at guidance 1, relative
@@ -74,16 +80,16 @@ def test_fifty_steps_return_the_latents_through_a_network(unet):
     with torch.no_grad():
         noise = invert(denoiser, there, data())
     assert distance(noise, data()) > 0.5  # it went somewhere
+    returned = there_and_back(denoiser, data())
     assert (
-        distance(sample(other, back, noise), data()) > 2 * RETURNS
+        distance(sample(other, back, noise), data()) > 10 * returned
     )  # an edit: another prompt leads elsewhere
 
 
 def test_refinements_converge_to_the_exact_inverse(unet):
     denoiser, latents = Network(unet, draw(1, 12).double()), data(1)
-    errors = [there_and_back(denoiser, latents, 20, refinements) for refinements in (0, 1, 3, 8)]
-    assert errors[0] > 3 * errors[1] > 9 * errors[2]
-    assert errors[3] < 1e-5
+    errors = [there_and_back(denoiser, latents, 10, refinements) for refinements in (0, 1, 3)]
+    assert errors[0] > 2 * errors[1] > 8 * errors[2]
 
 
 def test_no_refinement_is_the_plain_step_bit_for_bit(unet):
@@ -116,7 +122,7 @@ def test_an_item_of_a_batch_is_the_item_alone(unet):
 def test_long_clips_are_inverted_by_windows(unet):
     layout = cover(20, 8, 4)
     denoiser = Windowed(layout, [Network(unet, draw(1, 12).double())] * len(layout))
-    assert there_and_back(denoiser, draw(1, 4, 20, 4).double(), 20, 3) < RETURNS
+    assert there_and_back(denoiser, draw(1, 4, 20, 4).double(), 10, 4) < RETURNS
 
 
 def test_plans_keep_the_schedulers_settings_and_no_noise():
@@ -135,3 +141,46 @@ def test_what_cannot_be_inverted_is_an_error():
         invert(smooth, DDIM().plan(3), draw(1, 1, 4, 1))
     with pytest.raises(ValueError, match="got -1 refinements"):
         FixedPoint(-1)
+
+
+# --- through the pipeline ---
+
+CLIP = {"num_inference_steps": 6, "guidance_scale": 1.0}
+ITEM = 1e-4  # audio of one clip alone and in a batch
+
+
+@pytest.fixture
+def gentle(tiny):
+    """The tiny checkpoint with a network of a small slope, as a trained one has."""
+    unet = copy.deepcopy(tiny.unet)
+    with torch.no_grad():
+        unet.conv_out.weight *= 0.1
+    return MusicLDMPipeline(**{**tiny.components, "unet": unet})
+
+
+def test_a_clip_under_its_own_prompt_comes_back_and_under_another_does_not(gentle):
+    wave = 0.3 * draw(2, 5120)
+    latents = gentle.encode(wave, 16000)
+    seen = []
+    own = Request(prompt="a waltz", output_type="latent", callback=lambda *step: seen.append(step[1]), **CLIP)
+    back = reprompt(gentle, wave, 16000, own, source_prompt="a waltz", refinements=5).audios
+    assert distance(back, latents) < RETURNS
+    assert len(seen) == 12
+    assert seen[0] < seen[5] == seen[6] > seen[11]
+    other = Request(prompt="loud noise", output_type="latent", **{**CLIP, "guidance_scale": 4.0})
+    moved = reprompt(gentle, wave, 16000, other, source_prompt="a waltz", refinements=5).audios
+    assert distance(moved, latents) > 2 * distance(back, latents)
+
+
+def test_a_clip_describes_itself_and_keeps_its_prompt_in_a_batch(gentle):
+    waves = 0.3 * draw(2, 3000)
+    both = reprompt(gentle, waves, 16000, Request(prompt=["a", "b"], **CLIP)).audios
+    assert both.shape == (2, 3000)
+    alone = reprompt(gentle, waves[1], 16000, Request(prompt="b", **CLIP)).audios
+    assert np.abs(alone[0] - both[1]).max() < ITEM
+
+
+def test_what_draws_is_refused(gentle):
+    for other in ({"eta": 0.5}, {"num_waveforms_per_prompt": 2}):
+        with pytest.raises(ValueError, match="nothing is drawn"):
+            reprompt(gentle, draw(1, 3000) * 0.1, 16000, Request(prompt="a", **CLIP, **other))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import draw, relative
+from helpers import draw
 
 from musicldm.editing import timeline
 from musicldm.editing.long_form import Form, compose, decode, layout_of
@@ -16,6 +16,7 @@ from musicldm.vae import VAE
 
 FEW = {"num_inference_steps": 2, "seed": 3}
 WINDOW = 0.32  # seconds, 8 rows of latents: the tiny checkpoint's own 64 would take longer
+EMBEDDED = 1e-6  # of latents, where the prompt was embedded beside another
 AUDIO = 1e-4  # of one clip alone and in a batch
 TURNED = 1e-4  # of a loop rotated: the vocoder's pieces fall elsewhere; audio of order 1
 
@@ -66,13 +67,13 @@ def test_a_timeline_changes_what_comes_after_its_cue(pipe):
     one = {"num_inference_steps": 1, "seed": 3, "output_type": "latent"}
     form = long(1.6, timeline=timeline.parse("0 a waltz\n0.8 loud noise"), transition=0.0)
     plain = compose(pipe, Request(prompt="a waltz", **one), long(1.6)).audios
-    changed = (compose(pipe, Request(**one), form).audios != plain)[0].any(dim=0).any(dim=1)
+    changed = (compose(pipe, Request(**one), form).audios - plain)[0].abs().amax(dim=(0, 2))
     layout = layout_of(pipe, form)
     first = next(
         start for start, centre in zip(layout.starts, layout.centres, strict=True) if centre * 0.04 >= 0.8
     )
-    assert not changed[:first].any()
-    assert changed[first:].all()
+    assert changed[:first].max() < EMBEDDED
+    assert changed[first:].min() > 50 * EMBEDDED
 
 
 def test_candidates_of_a_timeline_are_ranked_by_its_middle(pipe):
@@ -132,23 +133,6 @@ def test_a_loop_is_sampled_as_a_loop(pipe, monkeypatch):
 def test_loops_with_a_timeline_turn_back_to_the_first_cue(pipe):
     form = long(1.28, loop=True, timeline=timeline.parse("0 a waltz\n0.64 loud noise"), transition=0.3)
     assert compose(pipe, Request(**FEW), form).audios.shape == (1, 20480)
-
-
-@pytest.mark.parametrize("every", [1, 2])
-def test_compiled_steps_run_one_graph_for_all_windows_and_lengths(pipe, every):
-    from torch._dynamo.testing import CompileCounterWithBackend
-
-    from musicldm.approximations import Steps
-
-    counter = CompileCounterWithBackend("aot_eager")
-    request = Request(
-        prompt="a", output_type="latent", feature_reuse=every, **{**FEW, "num_inference_steps": 3}
-    )
-    expected = [compose(pipe, request, long(seconds)).audios for seconds in (0.8, 1.2)]
-    pipe.step_functions = Steps().compiled(backend=counter)
-    for seconds, plain in zip((0.8, 1.2), expected, strict=True):
-        assert relative(compose(pipe, request, long(seconds)).audios, plain) < 1e-4
-    assert counter.frame_count == every
 
 
 @pytest.mark.parametrize(

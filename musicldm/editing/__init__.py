@@ -2,7 +2,20 @@
 
 from .continuation import extend
 from .inpainting import inpaint
+from .long_form import Form, compose
 from .regions import Region
+from .reprompting import reprompt
 from .strength import audio_to_audio, vary
+from .timeline import Timeline
 
-__all__ = ["Region", "audio_to_audio", "extend", "inpaint", "vary"]
+__all__ = [
+    "Form",
+    "Region",
+    "Timeline",
+    "audio_to_audio",
+    "compose",
+    "extend",
+    "inpaint",
+    "reprompt",
+    "vary",
+]

@@ -65,6 +65,10 @@ class FixedPoint:
         """As `denoise_step`."""
         found, x0 = denoise_step(denoiser, state, row, noise)
         for _ in range(self.refinements):
-            guess = found[0]
-            found, x0 = denoise_step(lambda x, timestep, at=guess: denoiser(at, timestep), state, row, noise)
+            found, x0 = denoise_step(_at(found[0], denoiser), state, row, noise)
         return found, x0
+
+
+def _at(guess: Tensor, denoiser: Denoiser) -> Denoiser:
+    """The denoiser's output at the guess, whatever it is asked about."""
+    return lambda x, timestep: denoiser(guess, timestep)

@@ -115,7 +115,7 @@ def denoiser(
     Every group of windows steps by itself, compiled or with features reused as the job says: for `iterate`
     the step is plain.
     """
-    groups = cond.to(conditions.cond).split(at_once)
+    groups = torch.split(cond.to(conditions.cond), at_once)
     steps = [job.parts.step_functions.start(job.every) for _ in groups]
     ready = list(zip(groups, steps, strict=True))
     unet, uncond = conditions.unet, conditions.uncond

@@ -36,8 +36,7 @@ def match_loudness(
     while True:
         loss = F.mse_loss(loudness(render(noise), frame), target)
         yield loss.item(), noise.detach().clone()
-        adam.zero_grad()
-        loss.backward()
+        (noise.grad,) = torch.autograd.grad(loss, noise)  # of the noise alone, not of all parameters
         adam.step()
         with torch.no_grad():
             noise *= norm / noise.norm()

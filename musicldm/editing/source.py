@@ -10,7 +10,7 @@ from torch import Tensor
 
 from musicldm.audio import warn_if_silent
 from musicldm.parts import Parts
-from musicldm.sampling import Step, denoise_step
+from musicldm.sampling import Step, StepFunction, denoise_step
 from musicldm.schedulers.plan import Plan
 from musicldm.stages import (
     Conditions,
@@ -82,7 +82,7 @@ def start(pipe: Parts, wave: Wave, rate: int, request: Request, *, before: int =
     return Edit(job=job, conditions=condition(job), source=source, skipped=skipped, samples=samples)
 
 
-def sample(edit: Edit, plan: Plan, begin: Tensor) -> Iterator[Step]:
+def sample(edit: Edit, plan: Plan, begin: Tensor, *, step: StepFunction = denoise_step) -> Iterator[Step]:
     """begin: (b n, c, t, f), what the plan starts from -> `stages.run`'s steps under the edit's conditions.
 
     A clip longer than the model's training clips goes through the U-Net in overlapping windows of that
@@ -92,7 +92,7 @@ def sample(edit: Edit, plan: Plan, begin: Tensor) -> Iterator[Step]:
     size = job.parts.unet.config.sample_size
     layout = cover(begin.shape[2], size, size // OVERLAP)
     each = edit.conditions.cond.expand(len(layout), -1, -1)
-    return run(job, denoiser(edit.conditions, layout, each, job), plan, begin, step=denoise_step)
+    return run(job, denoiser(edit.conditions, layout, each, job), plan, begin, step=step)
 
 
 def deliver(edit: Edit, latents: Tensor, decode: Callable[[Tensor], Tensor]) -> MusicLDMOutput:

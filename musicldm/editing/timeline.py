@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Cue", "Timeline", "TimelineError", "parse", "read", "seconds_of", "slerp"]
+from musicldm.blending import blend
+
+__all__ = ["Cue", "Timeline", "TimelineError", "parse", "parse_json", "read", "seconds_of"]
 
 EXAMPLE = "one cue per line, a time and a prompt, as in '0:30 techno, 120 bpm'"
 TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")  # h:mm:ss.s, m:ss.s, s.s
@@ -58,8 +60,8 @@ class Timeline:
             if not any(cue.seconds <= time < end for time in times):
                 middles = ", ".join(f"{time:.1f}" for time in sorted(times))
                 raise TimelineError(
-                    f"timeline: {cue.prompt!r} lasts from {cue.seconds:g} to {end:g} s, and no window has its "
-                    f"middle in that: they are at {middles} s; make it longer, or the windows shorter or "
+                    f"timeline: {cue.prompt!r} lasts from {cue.seconds:g} to {end:g} s, and no window has "
+                    f"its middle in that: they are at {middles} s; make it longer, or the windows shorter or "
                     "more overlapping"
                 )
 
@@ -68,7 +70,7 @@ class Timeline:
     ) -> Tensor:
         """embeds: (m, d), one per cue; times: n seconds -> (n, d), the condition at each time.
 
-        Between two cues the embedding turns from one to the other (`slerp`) over `transition` seconds, half
+        Between two cues the embedding turns from one to the other (`blend`) over `transition` seconds, half
         before and half after the second one's time. loop_seconds: the length of a loop, in which the last
         cue turns into the first.
         """
@@ -82,23 +84,15 @@ class Timeline:
         condition = embeds[around[0][1]]
         for start, k in around[1:]:
             share = (time - start) / transition + 0.5 if transition > 0 else float(time >= start)
-            condition = slerp(condition, embeds[k], min(max(share, 0.0), 1.0))
+            condition = _between(condition, embeds[k], min(max(share, 0.0), 1.0))
         return condition
 
 
-def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
-    """a, b: (d,) of unit norm -> (d,), the point at `share` of the arc between them: 0 is a, 1 is b.
-
-    Opposite points have no one arc between them and are mixed in a line. Source: Shoemake 1985, section 3.3.
-    """
+def _between(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """The point at `share` of the way from a to b; at the ends they themselves, bit for bit."""
     if share in (0.0, 1.0):
         return b if share else a
-    angle = torch.acos((a.double() @ b.double()).clamp(-1, 1))
-    sine = torch.sin(angle)
-    if sine < 1e-6:
-        return torch.lerp(a, b, share)
-    weights = torch.sin((1 - share) * angle) / sine, torch.sin(share * angle) / sine
-    return (weights[0] * a.double() + weights[1] * b.double()).to(a.dtype)
+    return blend([(a, 1 - share), (b, share)])
 
 
 def read(path: str | Path) -> Timeline:

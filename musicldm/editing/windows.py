@@ -126,7 +126,7 @@ class Windowed:
             )
         indices, weights = self.indices.to(x.device), self.weights.to(x)
         blended = torch.zeros_like(x)
-        groups = zip(indices.split(self.at_once), weights.split(self.at_once), strict=True)
+        groups = zip(torch.split(indices, self.at_once), torch.split(weights, self.at_once), strict=True)
         for denoiser, (rows, shares) in zip(self.denoisers, groups, strict=True):
             out = denoiser(torch.cat([x[:, :, each] for each in rows]), timestep)
             for each, share, piece in zip(rows, shares, out.chunk(len(rows)), strict=True):
@@ -139,7 +139,7 @@ def add_window(whole: Tensor, piece: Tensor, rows: Tensor) -> None:
 
     One turn of a loop at a time: a repeated index in one addition has no fixed order on a GPU.
     """
-    turns = zip(piece.split(whole.shape[2], dim=2), rows.split(whole.shape[2]), strict=True)
+    turns = zip(torch.split(piece, whole.shape[2], dim=2), torch.split(rows, whole.shape[2]), strict=True)
     for part, at in turns:
         whole.index_add_(2, at, part)
 
