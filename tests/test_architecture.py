@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "editing": {
         "approximations",
+        "audio",
         "blending",
         "chunks",
         "clap",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from musicldm.schedulers import SOLVERS, DPMSolver, InverseDDIM
 LATENT_ATOL = 1e-4  # the promise of the README; the copy itself is exact
 HALF = SAMPLES // 2
 AUDIO_ATOL = 1e-4  # a batch, or another clip length, sums in another order
+DRAWN = 0.05  # relative: two draws of 4096 values, once nothing of the clip is left
 CHANGED = 1e-3  # ten times that: what differs, differs by more
 LEAK = 0.02  # of the change's energy outside of its band: the skirts of a Hann window
 
@@ -93,7 +95,8 @@ def test_a_little_strength_stays_near_and_much_goes_far_with_every_solver(pipe, 
         ((audio_to_audio(pipe, wave, RATE, request, strength=s).audios - kept).norm() / kept.norm()).item()
         for s in (0.05, 0.3, 0.6, 0.9, 1)
     ]
-    assert distances == sorted(distances)
+    assert all(b > a - DRAWN for a, b in pairwise(distances))
+    assert distances[0] < distances[1] < distances[2]
     assert 0 < distances[0] < 0.5
     assert 0.8 < distances[-1] < 2
 
@@ -138,8 +141,7 @@ def edits(pipe, waves, request):
     yield "extend", extend(pipe, waves, RATE, request, after=0.1, before=0.1)
 
 
-@pytest.mark.parametrize("scheduler", [None, STOCHASTIC], ids=["ddim", "sde"])
-@pytest.mark.parametrize("prompted", [True, False])
+@pytest.mark.parametrize(("scheduler", "prompted"), [(None, False), (STOCHASTIC, True)], ids=["ddim", "sde"])
 def test_an_item_of_a_batch_is_the_item_alone(pipe, scheduler, prompted):
     pipe.scheduler = scheduler or pipe.scheduler
     waves, prompts = np.stack([clip(k, HALF) for k in range(2)]), ["a waltz", "drum and bass"]
@@ -164,7 +166,7 @@ def test_an_item_of_a_batch_is_the_item_alone_with_the_real_network(real):
 def test_control_another_pairing_is_heard(pipe):
     """Each of clip, prompt and seed exchanged alone changes the result by more than the tolerance."""
     waves = np.stack([clip(0, HALF), clip(1, HALF)])
-    request = ask(["a waltz", "drum and bass"], seed=[40, 41], guidance_scale=5.0)
+    request = ask(["a waltz", "drum and bass"], seed=[40, 41], guidance_scale=5.0, output_type="latent")
     first = {name: output.audios[0] for name, output in edits(pipe, waves, request)}
     wrong = (
         (waves[::-1], request),
@@ -172,8 +174,8 @@ def test_control_another_pairing_is_heard(pipe):
         (waves, replace(request, seed=[41, 40])),
     )
     for exchanged, changed in wrong:
-        for name, output in edits(pipe, exchanged, changed):
-            assert np.abs(output.audios[0] - first[name]).max() > CHANGED, name
+        for name, output in edits(pipe, exchanged.copy(), changed):
+            assert (output.audios[0] - first[name]).abs().max() > CHANGED, name
 
 
 def test_noise_of_an_item_is_the_items_own_bit_for_bit(pipe, monkeypatch):
@@ -390,7 +392,7 @@ def test_an_extended_clip_has_the_exact_length_and_the_clip_inside(pipe, before,
         plain = pipe.decode(edit.source)[0, edit.skipped :][: output.audios.shape[1]].numpy()
     inside = slice(
         round(before * RATE) + (reach(pipe) if before else 0),
-        round(before * RATE) + samples // ROW * ROW - (reach(pipe) if after else 0),
+        round(before * RATE) + (samples // ROW * ROW - reach(pipe) if after else samples),
     )
     assert np.abs(output.audios[0] - plain)[inside].max() < AUDIO_ATOL
     new = np.abs(output.audios[0] - plain)

@@ -25,9 +25,9 @@ def extend(
 ) -> MusicLDMOutput:
     """A clip -> a clip with so many seconds more after it, before it, or both, made under the prompt.
 
-    The clip in it is its reconstruction; near the seams, up to `splice.reach` samples, and in its last
-    incomplete latent row (under 0.04 s in the published model) it changes. wave: see `waves.as_waves`;
-    pairing with prompts: see `source.start`.
+    The clip in it is its reconstruction. It changes near the seams, up to `splice.reach` samples, and, where
+    something comes after it, in its last incomplete latent row (under 0.04 s in the published model).
+    wave: see `waves.as_waves`; pairing with prompts: see `source.start`.
 
     Raises what `stages.check` and `as_waves` raise; ValueError for a length below 0, if both are 0, and for a
     clip shorter than one latent row.
@@ -45,7 +45,9 @@ def extend(
             "more to go on from"
         )
     edit = start(pipe, wave, rate, request, before=lengths[0], after=lengths[1])
-    mask = _unknown(edit.rows, (edit.skipped + lengths[0]) // step, samples // step, pipe.columns)
+    first = (edit.skipped + lengths[0]) // step
+    count = samples // step if lengths[1] else edit.rows - first
+    mask = _unknown(edit.rows, first, count, pipe.columns)
     return deliver(edit, fill(edit, mask), lambda made: splice(pipe, edit.source, made, mask, MUSICLDM_16K))
 
 

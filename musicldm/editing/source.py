@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from musicldm.audio import warn_if_silent
 from musicldm.parts import Parts
 from musicldm.sampling import Step, StepFunction, denoise_step
 from musicldm.schedulers.plan import Plan
@@ -71,6 +72,8 @@ def start(pipe: Parts, wave: Wave, rate: int, request: Request, *, before: int =
     job = check(pipe, replace(request, prompt_embeds=embeds), len(clips))
     _check_direction(job)
     if own:
+        for k, one in enumerate(clips):
+            warn_if_silent(one.detach().cpu().numpy(), f"clip {k}, its own prompt,")
         job = replace(job, prompts=pipe.embed_audio(wave, rate))
     skipped = -before % (pipe.grid.hop * pipe.grid.factor)
     latents = pipe.encode(_mirrored(clips, skipped + before, after), pipe.grid.rate)
