@@ -150,18 +150,19 @@ def _with_true_gradients(model: ClapModel) -> ClapModel:
     and torch's CPU kernel (2.13) mixes up values and gradient if the two disagree: gradients of the clip, the
     weight and the bias were wrong by their own size.
     """
-
-    def before(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return (inputs[0].contiguous(),)
-
-    def after(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        if output.requires_grad:
-            output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
-
     norm = model.audio_model.audio_encoder.batch_norm
-    norm.register_forward_pre_hook(before)
-    norm.register_forward_hook(after)
+    norm.register_forward_pre_hook(_contiguous_input)
+    norm.register_forward_hook(_contiguous_gradient)
     return model
+
+
+def _contiguous_input(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0].contiguous(),)
+
+
+def _contiguous_gradient(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    if output.requires_grad:
+        output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
 
 
 def new_feature_extractor(settings: Mapping[str, Any]) -> ClapFeatureExtractor:
