@@ -7,9 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .blending import blend as blend
     from .clap import CLAP as CLAP
     from .pipeline import MusicLDMOutput as MusicLDMOutput
     from .pipeline import MusicLDMPipeline as MusicLDMPipeline
+    from .stages import Request as Request
     from .unet import UNet as UNet
     from .unet import UNetConfig as UNetConfig
     from .vae import VAE as VAE
@@ -24,11 +26,13 @@ _HOME = {
     "HiFiGAN": "vocoder",
     "MusicLDMOutput": "pipeline",
     "MusicLDMPipeline": "pipeline",
+    "Request": "stages",
     "UNet": "unet",
     "UNetConfig": "unet",
     "VAE": "vae",
     "VAEConfig": "vae",
     "VocoderConfig": "vocoder",
+    "blend": "blending",
 }
 
 __all__ = [*_HOME]

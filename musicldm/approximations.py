@@ -69,7 +69,12 @@ class DeepReuse:
         self.deep: Tensor | None = None
 
     def __call__(self, denoiser: Any, state: Tensor, row: Row, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """As `denoise_step`."""
+        """As `denoise_step`. Raises TypeError if the denoiser is not a U-Net under one condition per item."""
+        if not isinstance(denoiser, FromUNet):
+            raise TypeError(
+                f"feature reuse: got {type(denoiser).__name__}, expected Guided or Conditioned, whose U-Net "
+                "it splits; for windows put each window through its own step (editing.windows.Through)"
+            )
         n = len(denoiser.conds)
         if self.deep is None or self.age >= self.every or len(self.deep) < n:
             state, x0, self.deep = self.keeping(denoiser, state, row, noise)

@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
 from transformers.utils import logging as transformers_logging
 
@@ -135,12 +135,34 @@ def build_model(config_folder: Path, tensors: Mapping[str, Tensor], where: str) 
     problems += [f"wrong shape  {key}" for key in sorted(map(str, info["mismatched_keys"]))]
     if problems:
         raise ValueError(f"CLAP: {where} does not fit its config:\n  " + "\n  ".join(problems))
-    return model.eval()
+    return _with_true_gradients(model).eval()
 
 
 def new_model(config: Mapping[str, Any]) -> ClapModel:
     """A `ClapModel` of a hub config, with random weights from torch's global generator."""
-    return ClapModel(ClapConfig(**config))
+    return _with_true_gradients(ClapModel(ClapConfig(**config)))
+
+
+def _with_true_gradients(model: ClapModel) -> ClapModel:
+    """The model, with the batch norm over mel bins made to see one memory layout on both ways.
+
+    transformers gives it (b, bins, frames, 1) transposed, where "channels last" and "contiguous" look alike,
+    and torch's CPU kernel (2.13) mixes up values and gradient if the two disagree: gradients of the clip, the
+    weight and the bias were wrong by their own size.
+    """
+    norm = model.audio_model.audio_encoder.batch_norm
+    norm.register_forward_pre_hook(_contiguous_input)
+    norm.register_forward_hook(_contiguous_gradient)
+    return model
+
+
+def _contiguous_input(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0].contiguous(),)
+
+
+def _contiguous_gradient(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    if output.requires_grad:
+        output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
 
 
 def new_feature_extractor(settings: Mapping[str, Any]) -> ClapFeatureExtractor:

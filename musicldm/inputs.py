@@ -63,11 +63,16 @@ class Grid:
 
 
 def as_conditions(
-    prompt: Any, negative_prompt: Any, prompt_embeds: Any, negative_prompt_embeds: Any, dim: int
+    prompt: Any,
+    negative_prompt: Any,
+    prompt_embeds: Any,
+    negative_prompt_embeds: Any,
+    dim: int,
+    clips: int = 1,
 ) -> tuple[Prompts, Prompts]:
     """Both sides of guidance, as texts or embeddings (b, dim); one negative may stand for all.
 
-    Raises TypeError or ValueError.
+    clips: how many these are for; one prompt is repeated for each. Raises TypeError or ValueError.
     """
     if (prompt is None) == (prompt_embeds is None):
         raise ValueError(
@@ -78,6 +83,10 @@ def as_conditions(
     prompts: Prompts = (
         as_embeds(prompt_embeds, "prompt_embeds", dim) if prompt is None else as_prompts(prompt)
     )
+    if len(prompts) == 1:
+        prompts = prompts.expand(clips, -1) if isinstance(prompts, Tensor) else prompts * clips
+    if clips not in (1, len(prompts)):
+        raise ValueError(f"got {len(prompts)} prompts for {clips} clips, expected 1 or one each")
     negatives: Prompts = (
         as_prompts(negative_prompt or "", "negative_prompt")
         if negative_prompt_embeds is None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["MUSICLDM_16K", "MelConfig", "log_mel", "mel_filterbank", "normalize_track"]
+__all__ = ["MUSICLDM_16K", "MelConfig", "log_mel", "mel_edges", "mel_filterbank", "normalize_track"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +80,20 @@ def mel_filterbank(config: MelConfig) -> Tensor:
     has.
     """
     bins = torch.linspace(0, config.sampling_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)
-    mels = torch.linspace(
-        _hz_to_mel(config.f_min), _hz_to_mel(config.f_max), config.n_mels + 2, dtype=torch.float64
-    )
-    edges = _mel_to_hz(mels)
+    edges = mel_edges(config)
     lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     triangles = torch.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)).clamp_min(
         0
     )
     return (triangles * 2 / (upper - lower)).float()
+
+
+def mel_edges(config: MelConfig) -> Tensor:
+    """-> (n_mels + 2,) float64 Hz: mel bin k has its centre at edge k + 1, and ends at edges k and k + 2."""
+    mels = torch.linspace(
+        _hz_to_mel(config.f_min), _hz_to_mel(config.f_max), config.n_mels + 2, dtype=torch.float64
+    )
+    return _mel_to_hz(mels)
 
 
 MEL_HZ = 200 / 3  # width of a mel below 1 kHz, where the scale is linear

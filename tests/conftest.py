@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from editing_clips import cheap
 from helpers import TINY
 
 from musicldm import MusicLDMPipeline
@@ -21,3 +22,10 @@ def tiny() -> MusicLDMPipeline:
 def pipe(tiny: MusicLDMPipeline) -> MusicLDMPipeline:
     """A pipeline of one's own over the shared networks: set its scheduler freely."""
     return MusicLDMPipeline(**tiny.components)
+
+
+@pytest.fixture
+def quick(pipe: MusicLDMPipeline, monkeypatch: pytest.MonkeyPatch) -> MusicLDMPipeline:
+    """`pipe` with a cheap function in the U-Net's place."""
+    monkeypatch.setattr(pipe.unet, "forward", cheap)
+    return pipe

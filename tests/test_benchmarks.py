@@ -114,6 +114,46 @@ def test_precision(script):
     assert clips["float32, feature reuse 2"]["latents_difference"] > 0
 
 
+def test_long_form(script, bench, tmp_path, monkeypatch, capsys):
+    module = bench("long_form")
+    short = ("--window", "0.32", "--steps", "2", "--seeds", "0")
+    monkeypatch.setattr(
+        sys, "argv", ["long_form.py", "--folder", str(TINY), "--one", "windows", "--seconds", "0.48", *short]
+    )
+    module.main()
+    alone = capsys.readouterr().out  # what a process of its own prints
+    monkeypatch.setattr(
+        module.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, alone, "")
+    )
+    rows = script("long_form", "--seconds", "0.48,0.96", *short, "--whole")
+    kinds = {
+        kind: [row for row in rows if row["what"] == kind]
+        for kind in ("memory", "seams", "loop", "inversion")
+    }
+    assert [(row["way"], row["seconds"]) for row in kinds["memory"]] == [
+        ("windows", 0.48), ("whole", 0.48), ("windows", 0.96), ("whole", 0.96)
+    ]  # fmt: skip
+    assert all(row["peak_mb"] >= row["before_mb"] > 0 for row in kinds["memory"])
+    assert all(0 <= row["rank_at_joins"] <= 1 for row in kinds["seams"])
+    assert [row["loop"] for row in kinds["loop"]] == [True, False]
+    assert [row["refinements"] for row in kinds["inversion"]] == [0, 1, 2]
+    summary = json.loads((tmp_path / "long_form.json").read_text())["summary"]
+    assert len(summary["memory_over_the_model_mb"]) == 2
+
+
+def test_a_click_at_a_join_is_found_and_music_is_not(bench):
+    """Steady noise has a rank near the middle at any places; a click where windows join has the highest."""
+    long_form = bench("long_form")
+    wave = torch.randn(160_000, generator=torch.Generator().manual_seed(0)).numpy() * 0.1
+    places = [1.0 + k for k in range(8)]
+    plain = long_form.rank_at(*long_form.flux(wave, 16000), places)
+    assert 0.2 < plain < 0.8
+    for place in places:
+        wave[round(16000 * place) : round(16000 * place) + 40] += 2
+    assert long_form.rank_at(*long_form.flux(wave, 16000), places) > 0.95
+    assert long_form.rank_at(*long_form.flux(wave, 16000), [each + 0.5 for each in places]) < 0.8
+
+
 def test_an_overflow_is_seen_where_it_happens(bench):
     watch_of = bench("precision").Watch
     network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)).half()

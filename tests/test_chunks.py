@@ -96,7 +96,7 @@ def test_the_receptive_field_is_enough_and_not_far_too_much(vocoder):
 
 
 def test_long_clips_go_by_pieces_in_the_pipeline(pipe, monkeypatch):
-    import musicldm.pipeline
+    import musicldm.parts
 
     call = {
         "prompt": "a",
@@ -106,6 +106,6 @@ def test_long_clips_go_by_pieces_in_the_pipeline(pipe, monkeypatch):
         "output_type": "pt",
     }
     whole = pipe(**call).audios
-    monkeypatch.setattr(musicldm.pipeline, "DECODED_ROWS", 10)
-    monkeypatch.setattr(musicldm.pipeline, "VOCODED_FRAMES", 64)
+    monkeypatch.setattr(musicldm.parts, "DECODED_ROWS", 10)
+    monkeypatch.setattr(musicldm.parts, "VOCODED_FRAMES", 64)
     assert (pipe(**call).audios - whole).abs().max() < 1e-4

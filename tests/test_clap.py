@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import logging
 
 import numpy as np
@@ -106,3 +107,27 @@ def test_empty_audio_is_named(tiny):
         tiny.clap.embed_audio(torch.zeros(1, 0), 16000)
     with pytest.raises(ValueError, match="expected"):
         tiny.clap.embed_audio(torch.zeros(1, 2, 100), 16000)
+
+
+def test_gradients_of_the_audio_side_are_its_slopes(tiny):
+    """Batch norm's weight among them, whose gradient torch's CPU kernel got wrong (see `clap`)."""
+    model = copy.deepcopy(tiny.text_encoder).double()
+    clap = CLAP(model, tiny.tokenizer, tiny.feature_extractor)
+    features = clap.features(0.3 * draw(1, 8000), 16000)
+    features["input_features"] = features["input_features"].double().requires_grad_()
+    norm = model.audio_model.audio_encoder.batch_norm
+    target = draw(512, seed=1).double()
+
+    def value():
+        return clap.encode_audio(features)[0] @ target
+
+    for leaf in (features["input_features"], norm.weight, norm.bias):
+        (gradient,) = torch.autograd.grad(value(), leaf)
+        direction = draw(*leaf.shape, seed=2).double()
+        slopes = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                leaf += sign * 1e-6 * direction
+                slopes.append(value().item())
+                leaf -= sign * 1e-6 * direction
+        assert (gradient * direction).sum().item() == pytest.approx((slopes[0] - slopes[1]) / 2e-6, rel=1e-4)

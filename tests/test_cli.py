@@ -113,7 +113,7 @@ def test_an_unknown_option_is_a_usage_error():
 @pytest.mark.parametrize("case", reference_cases("pipeline")[1:2])
 def test_the_reference_clip_through_the_command(tmp_path, monkeypatch, case):
     """The acceptance of the whole: a file whose samples are the reference's."""
-    import musicldm.pipeline as module
+    import musicldm.stages as module
 
     monkeypatch.setattr(module, "draw_noise", lambda *_: case.inputs["latents"])
     path = tmp_path / "out.wav"
@@ -129,3 +129,67 @@ def test_inspect_says_what_a_checkpoint_holds(capsys, tmp_path):
     assert "would load" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path / "nowhere")]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+# --- long clips ---
+
+
+def generated(path, *arguments):
+    assert (
+        main(
+            [
+                "generate",
+                "-o",
+                str(path),
+                "--float32",
+                "--model",
+                str(TINY),
+                "--steps",
+                "2",
+                "--seed",
+                "5",
+                *arguments,
+            ]
+        )
+        == 0
+    )
+    return audio.read(path)[0]
+
+
+def test_a_clip_longer_than_its_window_is_made_in_windows(tmp_path):
+    whole = generated(tmp_path / "1.wav", "a waltz", "--seconds", "0.64", "--window", "0.64")
+    windows = generated(tmp_path / "2.wav", "a waltz", "--seconds", "0.64", "--window", "0.32")
+    assert len(whole) == len(windows) == 10240
+    assert np.abs(whole - windows).max() > 1e-3
+
+
+def test_a_timeline_and_a_loop(tmp_path):
+    path = tmp_path / "song.txt"
+    path.write_text("0 a waltz\n0:00.32 loud noise\n")
+    short = ("--window", "0.32", "--transition", "0", "--seconds", "0.64")
+    song = generated(tmp_path / "1.wav", "--timeline", str(path), *short)
+    assert np.abs(song - generated(tmp_path / "2.wav", "a waltz", *short)).max() > 1e-4
+    looped = generated(tmp_path / "3.wav", "--timeline", str(path), "--loop", *short)
+    assert len(looped) == 10240
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "got neither of a prompt .* and --timeline: give one"),
+        (["a", "--timeline", "song.txt"], "got both of a prompt .* and --timeline"),
+        (["--timeline", "song.txt"], r"song\.txt, line 2: got the time 'soon'"),
+        (["--timeline", "none.txt"], r"none\.txt"),
+        (
+            ["a", "--loop", "--seconds", "0.5"],
+            r"loop: got 0\.5 s, expected whole latent rows of 0\.04 s; near: 0\.48, 0\.52",
+        ),
+        (["a", "--window", "0"], "got 0.0, expected at least 0.04 s"),
+    ],
+)
+def test_errors_of_long_clips_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("song.txt").write_text("0 a waltz\nsoon loud noise\n")
+    assert main(["generate", *arguments, "-o", "out.wav", "--model", str(TINY), "--steps", "2"]) == 1
+    assert re.fullmatch(rf"musicldm: error: .*{message}.*\n", capsys.readouterr().err, re.DOTALL)
+    assert not Path("out.wav").exists()

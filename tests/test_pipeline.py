@@ -70,7 +70,7 @@ def test_step_noise_of_a_clip_does_not_depend_on_its_batch(pipe):
 
 def test_seeds_draw_float32_noise_whatever_the_dtype(tiny, monkeypatch):
     drawn = []
-    import musicldm.pipeline as module
+    import musicldm.stages as module
 
     def spy(*args):
         drawn.append(original(*args))

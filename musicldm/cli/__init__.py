@@ -10,12 +10,12 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from . import batch, beats, corpus, evaluate, generate, inspect, manifest, mix, report, train
+from . import batch, beats, corpus, edit, evaluate, generate, inspect, manifest, mix, report, train
 
 __all__ = ["main", "parser"]
 
 # as in `musicldm --help`
-COMMANDS = (generate, batch, report, evaluate, inspect, manifest, beats, mix, train, corpus)
+COMMANDS = (generate, edit, batch, report, evaluate, inspect, manifest, beats, mix, train, corpus)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

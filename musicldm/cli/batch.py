@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import add_model_options, add_sampling_options, add_speed_options, load_pipeline
+from .options import (
+    add_length_option,
+    add_model_options,
+    add_sampling_options,
+    add_speed_options,
+    load_pipeline,
+)
 
 __all__ = ["add", "run"]
 
@@ -44,6 +50,7 @@ def add(commands: Any) -> None:
                        help="read these columns alone, as in prompt=caption,id=ytid")  # fmt: skip
     batch.add_argument("--encoding", default="utf-8", help="of the prompt file (default: %(default)s)")
     batch.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
+    add_length_option(batch)
     add_model_options(batch)
     add_sampling_options(batch, seed="a whole number that names the run's noise (default: 0)")
     add_speed_options(batch)

@@ -9,7 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .options import add_model_options, add_sampling_options, add_speed_options, load_pipeline
+from .options import (
+    add_form_options,
+    add_length_option,
+    add_model_options,
+    add_sampling_options,
+    add_speed_options,
+    load_pipeline,
+    read_form,
+)
+from .prompts import add_prompt_options, read_prompt
 
 __all__ = ["add", "run"]
 
@@ -19,18 +28,22 @@ def add(commands: Any) -> None:
     generate = commands.add_parser(
         "generate",
         help="make a clip from a prompt",
-        description="Make a clip from a prompt.",
+        description="Make a clip from a prompt, or from prompts along time. A clip longer than the model's "
+        "training clips is made in overlapping windows of that length, in memory that does not grow.",
     )
     generate.set_defaults(run=run)
-    generate.add_argument("prompt", help="what it should sound like")
+    generate.add_argument("prompt", nargs="?", help="what it should sound like")
     generate.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help=".wav, .flac or .ogg"
     )
     generate.add_argument(
         "--float32", action="store_true", help="write a WAV of 32-bit floats, not 16-bit integers"
     )
+    add_length_option(generate)
+    add_prompt_options(generate)
     add_model_options(generate)
     add_sampling_options(generate, seed="a whole number that names the clip; default: a new one")
+    add_form_options(generate)
     add_speed_options(generate)
 
 
@@ -39,21 +52,31 @@ def run(options: argparse.Namespace) -> int:
     from musicldm.audio import check_suffix
 
     check_suffix(options.output, options.float32)
+    prompted = options.prompt is not None or bool(options.audio_prompt)
+    if prompted == (options.timeline is not None):
+        raise ValueError(
+            f"got {'both' if prompted else 'neither'} of a prompt (text or --audio-prompt) and --timeline: "
+            "give one"
+        )
     if not options.output.parent.is_dir():
         raise ValueError(f"--output {options.output}: there is no folder {options.output.parent}")
 
     from tqdm import tqdm
 
     from musicldm.audio import write
+    from musicldm.editing.long_form import compose
+    from musicldm.stages import Request
 
+    form = read_form(options)
     pipe = load_pipeline(options)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     total = len(pipe.scheduler.plan(options.steps))
     start = time.perf_counter()
     with tqdm(total=total, unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
-        output = pipe(
-            options.prompt,
-            audio_length_in_s=options.seconds,
+        prompt, embeds = read_prompt(options, pipe)
+        request = Request(
+            prompt=prompt,
+            prompt_embeds=embeds,
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
             negative_prompt=options.negative,
@@ -64,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
             feature_reuse=options.feature_reuse,
             callback=lambda step, timestep, latents: bar.update(),
         )
+        output = compose(pipe, request, form)
     elapsed = time.perf_counter() - start
     wave, rate = output.audios[0], pipe.vocoder.config.sampling_rate
     write(options.output, wave, rate, float32=options.float32)

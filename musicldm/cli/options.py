@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_model_options", "add_sampling_options", "add_speed_options", "load_pipeline"]
+__all__ = [
+    "add_form_options",
+    "add_length_option",
+    "add_model_options",
+    "add_sampling_options",
+    "add_speed_options",
+    "file_and_number",
+    "load_pipeline",
+    "read_form",
+]
 
 SCHEDULERS = {  # name on the command line -> class in `schedulers`
     "ddim": "DDIM",
@@ -35,15 +44,14 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--heads", choices=("as-config", "as-trained"), default="as-config",
                        help="of the U-Net: as its config says (default), or one per 32 channels")  # fmt: skip
-    group.add_argument("--lora", type=_adapter, action="append", default=[], metavar="FILE[:SCALE]",
+    group.add_argument("--lora", type=file_and_number, action="append", default=[], metavar="FILE[:SCALE]",
                        help="adapter for the U-Net, SCALE times as strong (default: 1); "
                        "repeatable")  # fmt: skip
 
 
 def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None:
-    """--seconds, --steps, --guidance, --negative, --seed, --scheduler, --eta, --candidates."""
+    """--steps, --guidance, --negative, --seed, --scheduler, --eta, --candidates."""
     group = command.add_argument_group("sampling")
-    group.add_argument("--seconds", type=float, help="length; default: that of the model's training clips")
     group.add_argument(
         "--steps", type=int, default=200, help="solver steps (default: %(default)s; 20 to 30 do for dpm++)"
     )
@@ -67,8 +75,40 @@ def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None
     )
 
 
-def _adapter(text: str) -> tuple[Path, float]:
-    """FILE or FILE:SCALE. A colon that no number follows belongs to the file's name."""
+def add_length_option(command: argparse.ArgumentParser) -> None:
+    """--seconds."""
+    command.add_argument("--seconds", type=float, help="length; default: that of the model's training clips")
+
+
+def add_form_options(command: argparse.ArgumentParser) -> None:
+    """--timeline, --loop, --window, --transition."""
+    group = command.add_argument_group("long clips")
+    group.add_argument("--timeline", type=Path, metavar="FILE", help="prompts along time, in place of a "
+                       "prompt: lines such as '0:30 techno, 120 bpm', the first at 0")  # fmt: skip
+    group.add_argument("--loop", action="store_true", help="let the end lead into the beginning")
+    group.add_argument("--window", type=float, metavar="SECONDS", help="make a longer clip in overlapping "
+                       "windows of this length (default: that of the model's training clips); as long as the "
+                       "clip, the network runs on the whole")  # fmt: skip
+    group.add_argument("--transition", type=float, default=4.0, metavar="SECONDS",
+                       help="from one prompt of the timeline to the next (default: %(default)s)")  # fmt: skip
+
+
+def read_form(options: argparse.Namespace) -> Any:
+    """The `Form` that `add_form_options` and `--seconds` describe. Raises ValueError, OSError."""
+    from musicldm.editing.long_form import Form
+    from musicldm.editing.timeline import read
+
+    return Form(
+        seconds=options.seconds,
+        timeline=None if options.timeline is None else read(options.timeline),
+        loop=options.loop,
+        window=options.window,
+        transition=options.transition,
+    )
+
+
+def file_and_number(text: str) -> tuple[Path, float]:
+    """FILE, with the number 1, or FILE:NUMBER. A colon that no number follows belongs to the file's name."""
     name, colon, scale = text.rpartition(":")
     try:
         return (Path(name), float(scale)) if colon else (Path(text), 1.0)

@@ -76,11 +76,13 @@ class Scheduler(ABC):
         """The forward process that these settings describe."""
         return NoiseSchedule(**{f.name: getattr(self, f.name) for f in fields(NoiseSchedule)})
 
-    def plan(self, num_inference_steps: int) -> Plan:
-        """The table for that many steps.
+    def plan(self, num_inference_steps: int, *, skip: int = 0) -> Plan:
+        """The table for that many steps, or for what is left of them after the `skip` noisiest.
+
+        What is left is a run of its own, started at less noise: a multistep solver begins it without history.
 
         Raises TypeError if the number is no integer, ValueError if it is below 1 or above
-        `num_train_timesteps`.
+        `num_train_timesteps`, or `skip` leaves nothing.
         """
         expected = f"expected an integer from 1 to {self.num_train_timesteps}"
         try:
@@ -93,10 +95,14 @@ class Scheduler(ABC):
             ) from None
         if not 1 <= steps <= self.num_train_timesteps:
             raise ValueError(f"{type(self).__name__}: got {steps} inference steps, {expected}")
-        return self._plan(steps)
+        if not 0 <= skip < steps:
+            raise ValueError(
+                f"{type(self).__name__}: got skip {skip} of {steps} steps, expected 0 to {steps - 1}"
+            )
+        return self._plan(steps, skip)
 
     @abstractmethod
-    def _plan(self, num_inference_steps: int) -> Plan: ...
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan: ...
 
     def with_eta(self: S, eta: float) -> S:
         """The same solver with that share of ancestral noise; only DDIM has any.

@@ -34,16 +34,17 @@ class DDIM(Scheduler):
         """The same solver with that share of ancestral noise."""
         return replace(self, eta=eta)
 
-    def _plan(self, num_inference_steps: int) -> Plan:
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
         builder = PlanBuilder("DDIM")
         squared = self.noise_schedule.alphas_cumprod.tolist()
-        visited = [round(t) for t in self._timesteps(num_inference_steps)]
+        visited = [round(t) for t in self._timesteps(num_inference_steps)[skip:]]
         levels = [squared[t] for t in visited] + [1.0 if self.set_alpha_to_one else squared[0]]
         for t, (now, then) in zip(visited, pairwise(levels), strict=True):
-            x0, eps = predict(self.prediction_type, builder.x, builder.out, now**0.5, (1 - now) ** 0.5)
+            level = now**0.5, (1 - now) ** 0.5
+            x0, eps = predict(self.prediction_type, builder.x, builder.out, *level)
             std = self.eta * ((1 - then) / (1 - now) * (1 - now / then)) ** 0.5
             x = then**0.5 * x0 + max(1 - then - std**2, 0.0) ** 0.5 * eps
-            builder.add(t, x, x0, noise_std=std)
+            builder.add(t, x, x0, noise_std=std, level=level)
         return builder.plan()
 
 
@@ -53,7 +54,7 @@ class InverseDDIM(Scheduler):
 
     The inverse of DDIM's step needs the model's output at the step's noisy end, which is not known yet: it is
     taken from the clean end's x, told the noisy end's timestep. `set_alpha_to_one` says where the run starts,
-    as for DDIM.
+    as for DDIM. `plan(steps, skip=n)` leads to where DDIM's plan of the same numbers starts.
 
     Source: Song et al. 2021 (arXiv 2010.02502), equation 13 run backwards; Mokady et al. 2022 (arXiv
     2211.09794), section 3.1.
@@ -63,12 +64,13 @@ class InverseDDIM(Scheduler):
 
     set_alpha_to_one: bool = False
 
-    def _plan(self, num_inference_steps: int) -> Plan:
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
         builder = PlanBuilder("InverseDDIM")
         squared = self.noise_schedule.alphas_cumprod.tolist()
-        visited = [round(t) for t in reversed(self._timesteps(num_inference_steps))]
+        visited = [round(t) for t in reversed(self._timesteps(num_inference_steps)[skip:])]
         levels = [1.0 if self.set_alpha_to_one else squared[0]] + [squared[t] for t in visited]
         for t, (now, then) in zip(visited, pairwise(levels), strict=True):
-            x0, eps = predict(self.prediction_type, builder.x, builder.out, now**0.5, (1 - now) ** 0.5)
-            builder.add(t, then**0.5 * x0 + (1 - then) ** 0.5 * eps, x0)
+            level = now**0.5, (1 - now) ** 0.5
+            x0, eps = predict(self.prediction_type, builder.x, builder.out, *level)
+            builder.add(t, then**0.5 * x0 + (1 - then) ** 0.5 * eps, x0, level=level)
         return builder.plan()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .exponential import ALGORITHMS, Interval, convert
+from .exponential import ALGORITHMS, Interval, convert, level
 from .plan import Plan, PlanBuilder
 from .sigmas import SigmaScheduler
 
@@ -59,17 +59,17 @@ class DPMSolver(_DPM):
 
     euler_at_final: bool = False
 
-    def _plan(self, num_inference_steps: int) -> Plan:
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
         builder = PlanBuilder(f"DPMSolver ({self.algorithm_type}, order {self.solver_order})")
-        grid = self._integer_grid(num_inference_steps)
+        grid = self._integer_grid(num_inference_steps).skip(skip)
         for k, (t, now, then) in enumerate(grid.intervals()):
             x0, m = convert(self.prediction_type, builder.x, builder.out, now, data=self._data)
-            order = self._order(k, num_inference_steps, now, then)
+            order = self._order(k, num_inference_steps - skip, now, then)
             interval = Interval(now, then, self.algorithm_type)
             passed = grid.sigmas[k + 1 - order : k + 1][::-1]
             correction = _correction(interval, passed, (m, *builder.slots)[:order], self.solver_type)
             x, std = interval.step(builder.x, m, correction)
-            builder.add(t, x, x0, keep=(m, builder.slots[0]), noise_std=std)
+            builder.add(t, x, x0, keep=(m, builder.slots[0]), noise_std=std, level=level(now))
         return builder.plan()
 
     def _order(self, k: int, steps: int, now: float, then: float) -> int:
@@ -97,10 +97,10 @@ class DPMSolverSinglestep(_DPM):
     timestep_spacing: str = field(default="linspace", init=False)
     steps_offset: int = field(default=0, init=False)
 
-    def _plan(self, num_inference_steps: int) -> Plan:
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
         builder = PlanBuilder(f"DPMSolverSinglestep ({self.algorithm_type}, order {self.solver_order})")
-        grid = self._integer_grid(num_inference_steps)
-        orders = self._orders(num_inference_steps)
+        grid = self._integer_grid(num_inference_steps).skip(skip)
+        orders = self._orders(num_inference_steps - skip)
         for k, (t, now, then) in enumerate(grid.intervals()):
             x0, m = convert(self.prediction_type, builder.x, builder.out, now, data=self._data)
             order = orders[k]
@@ -109,7 +109,7 @@ class DPMSolverSinglestep(_DPM):
             interval = Interval(sigmas[0], then, self.algorithm_type)
             correction = self._correction(interval, sigmas, known)
             x, std = interval.step(base, known[0], correction)
-            builder.add(t, x, x0, keep=(base, *known), noise_std=std)
+            builder.add(t, x, x0, keep=(base, *known), noise_std=std, level=level(now))
         return builder.plan()
 
     def _correction(self, interval: Interval, sigmas: list[float], known: list[Tensor]) -> Tensor | float:

@@ -30,12 +30,12 @@ class Euler(SigmaScheduler):
 
     final_sigmas_type: str = "zero"
 
-    def _plan(self, num_inference_steps: int) -> Plan:
-        grid = self._grid(num_inference_steps)
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
+        grid = self._grid(num_inference_steps).skip(skip)
         builder = PlanBuilder("Euler", self._start(grid))
         for t, now, then in grid.intervals():
             scale, x0, eps = sigma_predict(self.prediction_type, builder, now)
-            builder.add(t, builder.x + (then - now) * eps, x0, input_scale=scale)
+            builder.add(t, builder.x + (then - now) * eps, x0, input_scale=scale, level=(1.0, now))
         return builder.plan()
 
 
@@ -51,12 +51,14 @@ class EulerAncestral(SigmaScheduler):
     use_karras_sigmas: bool = field(default=False, init=False)
     use_exponential_sigmas: bool = field(default=False, init=False)
 
-    def _plan(self, num_inference_steps: int) -> Plan:
-        grid = self._grid(num_inference_steps)
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
+        grid = self._grid(num_inference_steps).skip(skip)
         builder = PlanBuilder("EulerAncestral", self._start(grid))
         for t, now, then in grid.intervals():
             scale, x0, eps = sigma_predict(self.prediction_type, builder, now)
             std = then * (1 - (then / now) ** 2) ** 0.5
             down = then**2 / now  # down^2 + std^2 = then^2
-            builder.add(t, builder.x + (down - now) * eps, x0, noise_std=std, input_scale=scale)
+            builder.add(
+                t, builder.x + (down - now) * eps, x0, noise_std=std, input_scale=scale, level=(1.0, now)
+            )
         return builder.plan()

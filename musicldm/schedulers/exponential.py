@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .base import predict
 
-__all__ = ["ALGORITHMS", "Interval", "convert"]
+__all__ = ["ALGORITHMS", "Interval", "convert", "level"]
 
 ALGORITHMS = ("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++")
 
@@ -75,9 +75,14 @@ def convert(
     prediction_type: str, x: Tensor, out: Tensor, sigma: float, *, data: bool
 ) -> tuple[Tensor, Tensor]:
     """A model output at noise level sigma / alpha -> (x0, and what the solver integrates: data or noise)."""
-    alpha = _alpha(sigma)
-    x0, eps = predict(prediction_type, x, out, alpha, sigma * alpha)
+    x0, eps = predict(prediction_type, x, out, *level(sigma))
     return x0, x0 if data else eps
+
+
+def level(sigma: float) -> tuple[float, float]:
+    """How much data and how much noise there is at sigma / alpha."""
+    alpha = _alpha(sigma)
+    return alpha, sigma * alpha
 
 
 def _alpha(sigma: float) -> float:

@@ -25,8 +25,8 @@ class LMS(SigmaScheduler):
 
     hub_class = "LMSDiscreteScheduler"
 
-    def _plan(self, num_inference_steps: int) -> Plan:
-        grid = self._grid(num_inference_steps)
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
+        grid = self._grid(num_inference_steps).skip(skip)
         builder = PlanBuilder("LMS", self._start(grid))
         for k, (t, now, then) in enumerate(grid.intervals()):
             scale, x0, eps = sigma_predict(self.prediction_type, builder, now)
@@ -36,7 +36,7 @@ class LMS(SigmaScheduler):
             x = builder.x
             for j, slope in enumerate(slopes):
                 x = x + _integral(nodes, j, now, then) * slope
-            builder.add(t, x, x0, keep=slopes[: ORDER - 1], input_scale=scale)
+            builder.add(t, x, x0, keep=slopes[: ORDER - 1], input_scale=scale, level=(1.0, now))
         return builder.plan()
 
 

@@ -38,13 +38,15 @@ class Plan:
     """A whole sampling run, one row per evaluation of the model. `print` shows it.
 
     timesteps, input_scale, noise_std: (k,); table: (k, SLOTS + 1, SLOTS + 1); all float64 on the CPU as
-    built. `init_scale` multiplies unit-variance noise to give the first x.
+    built. `init_scale` multiplies unit-variance noise to give the first x. levels: (k, 2), how much of the
+    data and how much unit-variance noise a row's first x consists of.
     """
 
     timesteps: Tensor
     input_scale: Tensor
     table: Tensor
     noise_std: Tensor
+    levels: Tensor
     init_scale: float
     stochastic: bool
     solver: str
@@ -60,6 +62,7 @@ class Plan:
             input_scale=self.input_scale.to(device, dtype),
             table=self.table.to(device, dtype),
             noise_std=self.noise_std.to(device, dtype),
+            levels=self.levels.to(device, dtype),
         )
 
     def rows(self) -> Iterator[Row]:
@@ -71,6 +74,18 @@ class Plan:
         state = noise.new_zeros(SLOTS, *noise.shape)
         state[0] = noise * self.init_scale
         return state
+
+    def noised(self, x0: Tensor, noise: Tensor, row: int = 0) -> Tensor:
+        """x0, noise: (b, c, t, f), clean latents and unit-variance noise -> the x at which that row begins.
+
+        `iterate` starts there with `self.from_latents()`.
+        """
+        signal, sigma = self.levels[row].tolist()
+        return signal * x0 + sigma * noise
+
+    def from_latents(self) -> Plan:
+        """The same run, started at a given x instead of at noise."""
+        return replace(self, init_scale=1.0)
 
     def __str__(self) -> str:
         lines = [f"{self.solver}: {len(self)} evaluations, first x = {self.init_scale:.6g} * noise"]
@@ -104,7 +119,7 @@ class PlanBuilder:
         self.x: Tensor = basis[0]
         self.slots: tuple[Tensor, ...] = tuple(basis[1:SLOTS])
         self.out: Tensor = basis[SLOTS]
-        self._rows: list[tuple[float, float, Tensor, float]] = []
+        self._rows: list[tuple[float, float, Tensor, float, tuple[float, float]]] = []
 
     def add(
         self,
@@ -112,18 +127,22 @@ class PlanBuilder:
         x: Tensor,
         x0: Tensor,
         *,
+        level: tuple[float, float],
         keep: tuple[Tensor, ...] = (),
         noise_std: float = 0.0,
         input_scale: float = 1.0,
     ) -> None:
-        """One evaluation at `timestep`: the next x, the estimate of x0, and what the next row may use."""
+        """One evaluation at `timestep`: the next x, the estimate of x0, and what the next row may use.
+
+        level: signal and sigma of `self.x`, where x = signal * x0 + sigma * noise.
+        """
         assert len(keep) < SLOTS, f"{self.solver} keeps {len(keep)} tensors, there is room for {SLOTS - 1}"
         empty = [torch.zeros_like(x)] * (SLOTS - 1 - len(keep))
-        self._rows.append((timestep, input_scale, torch.stack([x, *keep, *empty, x0]), noise_std))
+        self._rows.append((timestep, input_scale, torch.stack([x, *keep, *empty, x0]), noise_std, level))
 
     def plan(self) -> Plan:
         """The finished table. Raises ValueError if a coefficient is not finite."""
-        timesteps, scales, tables, stds = zip(*self._rows, strict=True)
+        timesteps, scales, tables, stds, levels = zip(*self._rows, strict=True)
         table = torch.stack(tables)
         if not torch.isfinite(table).all():
             bad = timesteps[int((~torch.isfinite(table)).flatten(1).any(1).nonzero()[0])]
@@ -137,6 +156,7 @@ class PlanBuilder:
             input_scale=torch.tensor(scales, dtype=torch.float64),
             table=table,
             noise_std=torch.tensor(stds, dtype=torch.float64),
+            levels=torch.tensor(levels, dtype=torch.float64),
             init_scale=self.init_scale,
             stochastic=any(stds),
             solver=self.solver,

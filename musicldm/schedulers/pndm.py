@@ -37,10 +37,10 @@ class PNDM(Scheduler):
     skip_prk_steps: bool = False
     set_alpha_to_one: bool = False
 
-    def _plan(self, num_inference_steps: int) -> Plan:
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
         builder = PlanBuilder("PNDM")
         squared = self.noise_schedule.alphas_cumprod.tolist()
-        visited = [round(t) for t in self._timesteps(num_inference_steps)]
+        visited = [round(t) for t in self._timesteps(num_inference_steps)[skip:]]
         levels = [squared[t] for t in visited] + [1.0 if self.set_alpha_to_one else squared[0]]
         starts = 1 if self.skip_prk_steps else len(ADAMS_BASHFORTH) - 1
         for k, (now, then) in enumerate(pairwise([*visited, -1])):
@@ -55,7 +55,8 @@ class PNDM(Scheduler):
         mean = 0 * eps
         for weight, earlier in zip(ADAMS_BASHFORTH[past], (eps, *builder.slots[:past]), strict=True):
             mean = mean + weight * earlier
-        builder.add(timestep, _transfer(builder.x, mean, now, then), x0, keep=(eps, *builder.slots[:2]))
+        x = _transfer(builder.x, mean, now, then)
+        builder.add(timestep, x, x0, keep=(eps, *builder.slots[:2]), level=_level(now))
 
     def _one_step(self, builder: PlanBuilder, squared: list[float], now: int, then: int) -> None:
         """A step that needs no history, in stages: where to evaluate, where to go, weight in the mean eps."""
@@ -70,10 +71,15 @@ class PNDM(Scheduler):
                 past, base, mean = (eps, *past[:2]), builder.x, 0 * eps
             mean = mean + weight * eps
             slope = mean if stage == len(stages) - 1 else eps
-            builder.add(at, _transfer(base, slope, squared[now], squared[to]), x0, keep=(*past, base, mean))
+            x = _transfer(base, slope, squared[now], squared[to])
+            builder.add(at, x, x0, keep=(*past, base, mean), level=_level(squared[at]))
 
     def _predict(self, builder: PlanBuilder, squared: float) -> tuple[Tensor, Tensor]:
-        return predict(self.prediction_type, builder.x, builder.out, squared**0.5, (1 - squared) ** 0.5)
+        return predict(self.prediction_type, builder.x, builder.out, *_level(squared))
+
+
+def _level(squared: float) -> tuple[float, float]:
+    return squared**0.5, (1 - squared) ** 0.5
 
 
 def _transfer(x: Tensor, eps: Tensor, now: float, then: float) -> Tensor:

@@ -25,6 +25,10 @@ class Grid(NamedTuple):
     timesteps: list[float]
     sigmas: list[float]
 
+    def skip(self, steps: int) -> Grid:
+        """What is left after that many steps."""
+        return Grid(self.timesteps[steps:], self.sigmas[steps:])
+
     def intervals(self) -> Iterator[tuple[float, float, float]]:
         """(timestep, sigma there, sigma to go to) for each step."""
         for timestep, (now, then) in zip(self.timesteps, pairwise(self.sigmas), strict=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .exponential import Interval, convert
+from .exponential import Interval, convert, level
 from .plan import Plan, PlanBuilder
 from .sigmas import SigmaScheduler
 
@@ -38,9 +38,9 @@ class UniPC(SigmaScheduler):
         self._one_of("solver_order", (1, 2, 3))
         self._one_of("solver_type", ("bh1", "bh2"))
 
-    def _plan(self, num_inference_steps: int) -> Plan:
+    def _plan(self, num_inference_steps: int, skip: int) -> Plan:
         builder = PlanBuilder(f"UniPC ({self.solver_type}, order {self.solver_order})")
-        grid = self._integer_grid(num_inference_steps)
+        grid = self._integer_grid(num_inference_steps).skip(skip)
         order = 0
         for k, (t, now, then) in enumerate(grid.intervals()):
             x0, m = convert(self.prediction_type, builder.x, builder.out, now, data=self.predict_x0)
@@ -48,11 +48,11 @@ class UniPC(SigmaScheduler):
             x = builder.x
             if order:
                 x = _move(self, base, grid.sigmas[k - 1 :: -1][:order], history, now, arrived=m)
-            left = num_inference_steps - k
+            left = len(grid.timesteps) - k
             order = min(self.solver_order, k + 1, left if self.lower_order_final else k + 1)
             order = 1 if then in (0.0, now) else order  # where h is infinite, or 0
             following = _move(self, x, grid.sigmas[k::-1][:order], [m, *history], then)
-            builder.add(t, following, x0, keep=(x, m, *history[:2]))
+            builder.add(t, following, x0, keep=(x, m, *history[:2]), level=level(now))
         return builder.plan()
 
 
