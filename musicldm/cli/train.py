@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(
             f"musicldm train {options.stage}: give a CONFIG.toml (--keys lists what goes into it)"
         )
-    if not options.quiet and os.environ.get("RANK", "0") == "0":
+    speaks = os.environ.get("RANK", "0") == "0"  # one process of many
+    if speaks and not options.quiet:
         logging.getLogger("musicldm.training").setLevel(logging.INFO)
     outcome = run_stage(
         options.stage,
@@ -56,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
         bar=not options.quiet,
     )
     what = "stopped after" if outcome.stopped else "done:"
-    print(f"{what} step {outcome.step}; checkpoint {outcome.checkpoint}", file=sys.stderr)
-    if outcome.stopped:
+    if speaks:
+        print(f"{what} step {outcome.step}; checkpoint {outcome.checkpoint}", file=sys.stderr)
+    if speaks and outcome.stopped:
         print("go on with the same command and --resume", file=sys.stderr)
     return INTERRUPTED if outcome.stopped else 0
