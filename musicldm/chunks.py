@@ -57,13 +57,13 @@ def receptive_frames(config: VocoderConfig) -> int:
     return reach + 3  # conv_pre
 
 
-def decode(vae: VAE, latents: Tensor, rows: int) -> Tensor:
+def decode(vae: VAE, latents: Tensor, rows: int, whole: int | None = None) -> Tensor:
     """latents: (b, c, t, f) at unit scale -> (b, 1, 4t, 4f), what `vae.decode(latents)` gives.
 
-    rows: latent rows worked on at a time. Clips up to that length are decoded at once. Longer ones without
-    gradients, which would need the memory that this is to save.
+    rows: latent rows worked on at a time. whole: clips up to this length, None `rows`, are decoded at once.
+    Longer ones without gradients, which would need the memory that this is to save.
     """
-    if latents.shape[2] <= rows:
+    if latents.shape[2] <= (rows if whole is None else whole):
         return vae.decode(latents)
     with torch.no_grad():
         decoder = vae.decoder

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Parts", "weight_of"]
 
-DECODED_ROWS = 512  # of latents, 20 s: longer clips are decoded by pieces, in flat memory
+DECODED_WHOLE = 512  # latent rows, 20 s in the published model: longer clips are decoded by pieces ...
+DECODED_ROWS = 64  # ... of this length
 VOCODED_FRAMES = 1024
 
 
@@ -234,7 +235,8 @@ class Parts:
     def decode_mel(self, latents: Tensor) -> Tensor:
         """latents: (b, c, t, f) at unit scale -> (b, mel frames, mel bins) log-mel, in the VAE's dtype."""
         with self.placed(self.vae):
-            return chunks.decode(self.vae, latents.to(weight_of(self.vae)), DECODED_ROWS)[:, 0]
+            latents = latents.to(weight_of(self.vae))
+            return chunks.decode(self.vae, latents, DECODED_ROWS, DECODED_WHOLE)[:, 0]
 
     def vocode(self, mel: Tensor) -> Tensor:
         """mel: (b, t, f) log-mel -> (b, s) waveform, uncut."""

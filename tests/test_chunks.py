@@ -37,6 +37,13 @@ def test_decoding_by_pieces(vae, rows):
         assert relative(chunks.decode(vae, latents, rows), vae.decode(latents)) < WHOLE
 
 
+def test_clips_up_to_a_length_are_decoded_whole(vae):
+    latents = draw(1, 4, 12, 4).double()
+    with torch.no_grad():
+        assert torch.equal(chunks.decode(vae, latents, 5, whole=12), vae.decode(latents))
+        assert not torch.equal(chunks.decode(vae, latents, 5, whole=11), vae.decode(latents))  # rounding
+
+
 def test_statistics_over_the_whole_clip_matter(vae):
     """The negative control: decoding the pieces by themselves is another clip."""
     latents = draw(1, 4, 40, 4).double() * torch.linspace(0.2, 3, 40)[:, None]
@@ -106,6 +113,7 @@ def test_long_clips_go_by_pieces_in_the_pipeline(pipe, monkeypatch):
         "output_type": "pt",
     }
     whole = pipe(**call).audios
+    monkeypatch.setattr(musicldm.parts, "DECODED_WHOLE", 20)
     monkeypatch.setattr(musicldm.parts, "DECODED_ROWS", 10)
     monkeypatch.setattr(musicldm.parts, "VOCODED_FRAMES", 64)
     assert (pipe(**call).audios - whole).abs().max() < 1e-4

@@ -158,7 +158,7 @@ def test_an_example_goes_by_its_name(tmp_path, monkeypatch):
     assert example(Path("ldm-bam")) == CONFIGS / "ldm-bam.toml"
     assert example(Path("mine.toml")) == Path("mine.toml")
     with pytest.raises(
-        ValueError, match="ldm-bsm: neither a file nor an example config; there are clap, ldm-bam, ldm-blm"
+        ValueError, match="ldm-bsm: neither a file nor an example config; there are clap-demo, clap, ldm-bam"
     ):
         example(Path("ldm-bsm"))
 

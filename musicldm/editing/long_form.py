@@ -11,7 +11,7 @@ from torch import Tensor
 
 from musicldm import chunks, inputs, stages
 from musicldm.approximations import in_interval
-from musicldm.parts import DECODED_ROWS, VOCODED_FRAMES, Parts, weight_of
+from musicldm.parts import DECODED_ROWS, DECODED_WHOLE, VOCODED_FRAMES, Parts, weight_of
 from musicldm.sampling import Conditioned, Denoiser, Guided, denoise_step
 from musicldm.stages import Conditions, Job, MusicLDMOutput, Request
 
@@ -142,7 +142,7 @@ def decode(parts: Parts, latents: Tensor, layout: Layout) -> Tensor:
         blended: Tensor | None = None
         for rows, frames, weights in pieces:
             piece = latents[:, :, rows.to(latents.device)].to(weight_of(vae))
-            mel = chunks.decode(vae, piece, DECODED_ROWS)
+            mel = chunks.decode(vae, piece, DECODED_ROWS, DECODED_WHOLE)
             if blended is None:
                 blended = mel.new_zeros(*mel.shape[:2], scaled.rows, mel.shape[3])
             add_window(blended, mel * weights.to(mel)[:, None], frames.to(mel.device))
