@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import os
@@ -17,20 +16,6 @@ from helpers import TINY
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 CLIP = "0.16"  # seconds: four rows of latents
-
-
-@pytest.fixture
-def bench(monkeypatch, tmp_path):
-    """Imports a benchmark whose results go to tmp_path; afterwards nothing of it is left."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setenv("MUSICLDM_RESULTS", str(tmp_path))
-    before = set(sys.modules)
-    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    yield importlib.import_module
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
-    for path in BENCHMARKS.glob("*.py"):
-        if path.stem not in before:
-            sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture
@@ -247,11 +232,8 @@ def test_the_dry_run_of_the_gpu_script(tmp_path):
     assert "FAILED" not in (tmp_path / "summary.txt").read_text()
 
 
-def test_a_row_names_its_command_without_somebodys_folder(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import harness
-
+def test_a_row_names_its_command_without_somebodys_folder(bench, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["/x/benchmarks/roofline.py", "--quick", "--folder", "/x", "--rounds", "2"]
     )
-    assert harness.command_line() == "benchmarks/roofline.py --quick --rounds 2"
+    assert bench("harness").command_line() == "benchmarks/roofline.py --quick --rounds 2"

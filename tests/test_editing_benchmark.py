@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -18,14 +17,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def quality(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setenv("MUSICLDM_RESULTS", str(tmp_path))
-    before = set(sys.modules)
-    yield importlib.import_module("editing_quality")
-    for path in BENCHMARKS.glob("*.py"):
-        if path.stem not in before:
-            sys.modules.pop(path.stem, None)
+def quality(bench):
+    return bench("editing_quality")
 
 
 def test_editing_quality_measures_all_it_promises(quality, monkeypatch, tmp_path):

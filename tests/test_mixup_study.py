@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import sys
@@ -20,22 +19,17 @@ TINY_RUN = (
 
 
 @pytest.fixture
-def study(monkeypatch, tmp_path):
+def study(bench, monkeypatch, tmp_path):
     """Runs a stage in this process; the results go to tmp_path."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setenv("MUSICLDM_RESULTS", str(tmp_path / "results"))
-    for name in ("harness", "mixup_study"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    module = importlib.import_module("mixup_study")
+    module = bench("mixup_study")
 
     def run(*words: object) -> int:
         monkeypatch.setattr(sys, "argv", ["benchmarks/mixup_study.py", *map(str, words)])
         return module.main()
 
     run.module = module
-    yield run
-    for name in ("harness", "mixup_study"):
-        sys.modules.pop(name, None)
+    return run
 
 
 @pytest.fixture
