@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import add_model_options, add_sampling_options, add_speed_options, load_pipeline
-from .prompts import add_prompt_options, read_prompt
+from .prompts import add_prompt_options, read_request
 
 __all__ = ["add", "run"]
 
@@ -60,27 +60,13 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from musicldm import audio
-    from musicldm.stages import Request
 
     wave, rate = audio.read(options.input)
     audio.warn_if_silent(wave, str(options.input))
     pipe = load_pipeline(options)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     with tqdm(unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
-        prompt, embeds = read_prompt(options, pipe)
-        request = Request(
-            prompt=prompt,
-            prompt_embeds=embeds,
-            num_inference_steps=options.steps,
-            guidance_scale=options.guidance,
-            negative_prompt=options.negative,
-            num_waveforms_per_prompt=options.candidates,
-            eta=options.eta,
-            seed=seed,
-            guidance_interval=options.guidance_interval,
-            feature_reuse=options.feature_reuse,
-            callback=lambda step, timestep, latents: bar.update(),
-        )
+        request = read_request(options, pipe, seed, bar.update)
         output = _EDITS[kind](pipe, wave, rate, request, options)
     made_rate = pipe.vocoder.config.sampling_rate
     for path, made, candidate in zip(outputs, output.audios, output.order[0], strict=False):

@@ -18,7 +18,7 @@ from .options import (
     load_pipeline,
     read_form,
 )
-from .prompts import add_prompt_options, read_prompt
+from .prompts import add_prompt_options, read_request
 
 __all__ = ["add", "run"]
 
@@ -65,7 +65,6 @@ def run(options: argparse.Namespace) -> int:
 
     from musicldm.audio import write
     from musicldm.editing.long_form import compose
-    from musicldm.stages import Request
 
     form = read_form(options)
     pipe = load_pipeline(options)
@@ -73,20 +72,7 @@ def run(options: argparse.Namespace) -> int:
     total = len(pipe.scheduler.plan(options.steps))
     start = time.perf_counter()
     with tqdm(total=total, unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
-        prompt, embeds = read_prompt(options, pipe)
-        request = Request(
-            prompt=prompt,
-            prompt_embeds=embeds,
-            num_inference_steps=options.steps,
-            guidance_scale=options.guidance,
-            negative_prompt=options.negative,
-            num_waveforms_per_prompt=options.candidates,
-            eta=options.eta,
-            seed=seed,
-            guidance_interval=options.guidance_interval,
-            feature_reuse=options.feature_reuse,
-            callback=lambda step, timestep, latents: bar.update(),
-        )
+        request = read_request(options, pipe, seed, bar.update)
         output = compose(pipe, request, form)
     elapsed = time.perf_counter() - start
     wave, rate = output.audios[0], pipe.vocoder.config.sampling_rate

@@ -1,13 +1,14 @@
-"""Prompts that sound: clips beside the text, on the command line."""
+"""What is asked for, from the command line: text, clips beside it, and how to sample."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from .options import file_and_number
 
-__all__ = ["add_prompt_options", "read_prompt"]
+__all__ = ["add_prompt_options", "read_request"]
 
 
 def add_prompt_options(command: argparse.ArgumentParser) -> None:
@@ -21,7 +22,30 @@ def add_prompt_options(command: argparse.ArgumentParser) -> None:
                        "weight may be negative")  # fmt: skip
 
 
-def read_prompt(options: argparse.Namespace, pipe: Any) -> tuple[str | None, Any]:
+def read_request(options: argparse.Namespace, pipe: Any, seed: int, advance: Callable[[], object]) -> Any:
+    """The `Request` that prompts, sampling and speed options describe. advance: called at every step."""
+    from musicldm.stages import Request
+
+    def callback(step: int, timestep: float, latents: Any) -> None:
+        advance()
+
+    prompt, embeds = _read_prompt(options, pipe)
+    return Request(
+        prompt=prompt,
+        prompt_embeds=embeds,
+        num_inference_steps=options.steps,
+        guidance_scale=options.guidance,
+        negative_prompt=options.negative,
+        num_waveforms_per_prompt=options.candidates,
+        eta=options.eta,
+        seed=seed,
+        guidance_interval=options.guidance_interval,
+        feature_reuse=options.feature_reuse,
+        callback=callback,
+    )
+
+
+def _read_prompt(options: argparse.Namespace, pipe: Any) -> tuple[str | None, Any]:
     """The text alone, or None and the embedding (1, d) of text and clips together.
 
     Raises ValueError for a file that is no audio, or for weights that leave nothing.
