@@ -1,4 +1,4 @@
-"""Long clips in flat memory: the VAE's decoder and the vocoder, piece by piece, with the result of the whole.
+"""Long clips in less memory: the VAE's decoder and the vocoder, piece by piece, with the result of the whole.
 
 The vocoder is local: a sample depends on some 30 frames around it, so pieces overlap by that. The decoder is
 not: its group norms have statistics over the whole clip, and the attention in its middle sees every position.
