@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 
 from weights_convert import diffusers_layout, hub_config
@@ -27,6 +26,7 @@ from weights_convert.writing import folder_in_one_piece, write_json, write_tenso
 
 from . import schedulers
 from .clap import build_model, load_feature_extractor, load_tokenizer
+from .hub import resolve
 from .unet import UNet, UNetConfig
 from .vae import VAE, VAEConfig
 from .vocoder import HiFiGAN, VocoderConfig
@@ -43,7 +43,6 @@ __all__ = [
     "load_scheduler",
     "model_index",
     "read_tensors",
-    "resolve",
     "save_components",
     "save_network",
     "trained_heads",
@@ -97,58 +96,6 @@ def load_components(
         return {"text_encoder": text_encoder, **loaded, **small}
     except OSError as error:  # a folder that may not be entered, a disk that fails
         raise CheckpointError(f"checkpoint {os.fspath(id_or_folder)!r} cannot be read: {error}") from error
-
-
-def resolve(
-    id_or_folder: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    variant: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-) -> Path:
-    """The local folder of a checkpoint, downloaded first if it is a hub id.
-
-    Raises CheckpointError if there is no such folder, or the download fails.
-    """
-    folder = Path(id_or_folder)
-    if folder.is_dir():
-        return folder
-    name = os.fspath(id_or_folder)
-    if folder.exists() or folder.is_symlink() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        what = "does not exist"
-        if folder.exists():
-            what = "is a file (the authors' go through `python -m weights_convert` first)"
-        elif folder.is_symlink():
-            what = "is a symbolic link that leads nowhere, or in a circle"
-        raise CheckpointError(
-            f"checkpoint {name!r} {what}; expected a folder with a model_index.json, or a hub id like "
-            "'ucsd-reach/musicldm'"
-        )
-    suffix = f".{variant}" if variant else ""
-
-    def download(*patterns: str) -> Path:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                allow_patterns=[*patterns],
-            )
-        )
-
-    try:
-        configs = ("*.json", "*/*.json", "*/*.txt")
-        found = download(*configs, f"*/*model{suffix}.safetensors", f"*/*model{suffix}-*-of-*.safetensors")
-        if any(not list(found.glob(f"{part}/*.safetensors")) for part in NETWORKS):
-            found = download(*configs, f"*/*model{suffix}*.safetensors", f"*/*model{suffix}.bin")
-    except Exception as error:  # of the hub client, the network and the disk: all mean the same to the caller
-        raise CheckpointError(
-            f"could not get {name!r} from the hub ({type(error).__name__}: {error}). Without a network, copy "
-            "the checkpoint's folder here from a machine that has it, and give its path instead of the id"
-        ) from error
-    return found
 
 
 def check_index(path: Path) -> None:

@@ -23,7 +23,8 @@ from weights_convert.mapping import convert
 from weights_convert.reading import read_json, sha256
 
 from . import schedulers
-from .checkpoint import check_index, empty_network, hub_tensors, load_front_end, resolve, trained_heads
+from .checkpoint import check_index, empty_network, hub_tensors, load_front_end, trained_heads
+from .hub import resolve
 from .unet import UNetConfig
 
 __all__ = ["Component", "Inspection", "inspect"]

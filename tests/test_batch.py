@@ -23,7 +23,7 @@ from musicldm.batch import folder as folder_module
 from musicldm.batch.seeds import plan_digest, row_seed
 from musicldm.cli import main
 
-SHORT = ["--model", str(TINY), "--seconds", "0.16", "--steps", "2"]
+SHORT = ["--model", str(TINY), "--seconds", "0.16", "--steps", "2", "--scheduler", "as-config"]
 LSB = 1 / 32767
 
 

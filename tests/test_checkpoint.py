@@ -15,7 +15,8 @@ from damage import BIN, CONV, UNET, Exploit, as_nobody, sharded, tensors
 from helpers import TINY
 from safetensors.torch import load_file
 
-from musicldm.checkpoint import CheckpointError, load_components, resolve, save_components
+from musicldm.checkpoint import CheckpointError, load_components, save_components
+from musicldm.hub import resolve
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import pytest
 import soundfile
 from helpers import TINY, reference_cases
 
-from musicldm import audio
+from musicldm import MusicLDMPipeline, audio
 from musicldm.cli import main
+from musicldm.schedulers import DPMSolver
 
 LSB = 1 / 32767
-SHORT = ["--model", str(TINY), "--seconds", "0.64", "--steps", "2"]
+SHORT = ["--model", str(TINY), "--seconds", "0.64", "--steps", "2", "--scheduler", "as-config"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -63,6 +64,16 @@ def test_the_best_candidate_is_written_and_its_seed_named(tmp_path, capsys):
     assert main(["generate", "a", "-o", str(alone), "--seed", seed, *SHORT]) == 0
     difference = soundfile.read(best)[0] - soundfile.read(alone)[0]
     assert np.abs(difference).max() < 1e-4
+
+
+def test_the_default_solver_needs_few_steps(tmp_path, pipe):
+    path = tmp_path / "out.wav"
+    assert main(["generate", "a", "-o", str(path), "--seed", "1", "--float32", *SHORT[:4]]) == 0
+    solver = DPMSolver.from_config(pipe.scheduler)
+    assert solver != pipe.scheduler
+    pipe = MusicLDMPipeline(**pipe.components | {"scheduler": solver})
+    expected = pipe("a", seed=1, audio_length_in_s=0.64, num_inference_steps=30).audios[0]
+    assert np.array_equal(audio.read(path)[0], expected)
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm++", "dpm++-singlestep", "euler", "euler-ancestral", "heun", "lms",
@@ -120,7 +131,7 @@ def test_the_reference_clip_through_the_command(tmp_path, monkeypatch, case):
     inputs = case.inputs
     assert main(["generate", inputs["prompt"], "-o", str(path), "--model", str(TINY), "--float32",
                  "--seconds", str(inputs["audio_length_in_s"]), "--steps", str(inputs["num_inference_steps"]),
-                 "--guidance", str(inputs["guidance_scale"])]) == 0  # fmt: skip
+                 "--guidance", str(inputs["guidance_scale"]), "--scheduler", "as-config"]) == 0  # fmt: skip
     assert np.abs(audio.read(Path(path))[0] - case.outputs["audios"][0].numpy()).max() < 1e-4
 
 

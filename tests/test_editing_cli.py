@@ -17,7 +17,7 @@ from musicldm import audio, blend
 from musicldm.cli import main
 from musicldm.editing import Region, audio_to_audio, extend, inpaint, vary
 
-STEPS = ["--model", str(TINY), "--steps", "2", "--seed", "5", "--float32"]
+STEPS = ["--model", str(TINY), "--steps", "2", "--scheduler", "as-config", "--seed", "5", "--float32"]
 FLOAT = 1e-4  # a file of floats; another batch size
 
 

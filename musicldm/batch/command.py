@@ -18,7 +18,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from musicldm import audio, inputs
-from musicldm.checkpoint import resolve
+from musicldm.hub import resolve
 
 from .folder import Folder, Tally
 from .making import PipelineMaker, Settings

@@ -26,7 +26,7 @@ __all__ = ["PipelineMaker", "Settings"]
 class Settings:
     """What a run's clips depend on, besides rows and model; rows may say otherwise in what they can say.
 
-    seconds in s, None: the model's own. scheduler: a name of the command line, None: the checkpoint's.
+    seconds in s, None: the model's own. scheduler: a name of the command line.
     """
 
     seed: int
@@ -35,7 +35,7 @@ class Settings:
     negative: str | None
     seconds: float | None
     eta: float
-    scheduler: str | None
+    scheduler: str
     candidates: int
     keep_all: bool
     format: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 def add_model_options(command: argparse.ArgumentParser) -> None:
     """--model, --device, --dtype, --heads, --lora."""
     group = command.add_argument_group("model")
-    group.add_argument("--model", default="ucsd-reach/musicldm", metavar="ID_OR_FOLDER",
-                       help="checkpoint in the hub's layout (default: %(default)s)")  # fmt: skip
+    group.add_argument("--model", default="demo", metavar="ID_OR_FOLDER",
+                       help="checkpoint in the hub's layout; ucsd-reach/musicldm: the published weights, "
+                       "2 GB (default: %(default)s, the small model that ships with the package)")  # fmt: skip
     group.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1, ...; default: a GPU if there is one"
     )
@@ -53,7 +55,7 @@ def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None
     """--steps, --guidance, --negative, --seed, --scheduler, --eta, --candidates."""
     group = command.add_argument_group("sampling")
     group.add_argument(
-        "--steps", type=int, default=200, help="solver steps (default: %(default)s; 20 to 30 do for dpm++)"
+        "--steps", type=int, default=30, help="solver steps (default: %(default)s; ddim needs 100 to 200)"
     )
     group.add_argument(
         "--guidance",
@@ -63,7 +65,8 @@ def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None
     )
     group.add_argument("--negative", metavar="PROMPT", help="what it should not sound like")
     group.add_argument("--seed", type=int, help=seed)
-    group.add_argument("--scheduler", choices=SCHEDULERS, help="solver; default: the checkpoint's")
+    group.add_argument("--scheduler", choices=("as-config", *SCHEDULERS), default="dpm++",
+                       help="solver; as-config: the checkpoint's own (default: %(default)s)")  # fmt: skip
     group.add_argument(
         "--eta",
         type=float,
@@ -142,6 +145,7 @@ def load_pipeline(options: argparse.Namespace) -> Any:
     import torch
 
     from musicldm import schedulers
+    from musicldm.hub import DEMO, PUBLISHED
     from musicldm.pipeline import MusicLDMPipeline
 
     device = options.device
@@ -154,6 +158,10 @@ def load_pipeline(options: argparse.Namespace) -> Any:
     ).to(device)
     for file, scale in options.lora:
         pipe.load_lora(file, scale)
-    if options.scheduler is not None:
+    if options.model == DEMO:
+        print(
+            f"the demo model, a small one; the published weights (2 GB): --model {PUBLISHED}", file=sys.stderr
+        )
+    if options.scheduler != "as-config":
         pipe.scheduler = getattr(schedulers, SCHEDULERS[options.scheduler]).from_config(pipe.scheduler)
     return pipe.compile() if options.compile else pipe

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicldm.checkpoint import load_front_end, load_network, resolve
+from musicldm.checkpoint import load_front_end, load_network
 from musicldm.clap import CLAP, build_model, load_feature_extractor, load_tokenizer
+from musicldm.hub import resolve
 from weights_convert.diffusers_layout import CLAP as CLAP_TABLE
 from weights_convert.hub_folder import find_weights
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from musicldm.checkpoint import load_front_end, load_network, resolve
+from musicldm.checkpoint import load_front_end, load_network
 from musicldm.clap import CLAP, load_feature_extractor, load_tokenizer, new_feature_extractor, new_model
+from musicldm.hub import resolve
 from musicldm.presets import CLAP_16K
 from weights_convert.clap_layout import clap_facts
 from weights_convert.hub_config import check_front_end

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicldm.checkpoint import load_front_end, load_network, load_scheduler, resolve
+from musicldm.checkpoint import load_front_end, load_network, load_scheduler
 from musicldm.clap import CLAP
+from musicldm.hub import resolve
 from musicldm.presets import UNET_16K, VAE_16K, VOCODER_16K
 from musicldm.schedulers import DDIM, Scheduler
 from musicldm.unet import UNet, UNetConfig

@@ -1,0 +1,71 @@
+"""The name of a checkpoint -> the folder that holds it: the demo model, a folder, or an id of the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from weights_convert.hub_folder import NETWORKS
+from weights_convert.reading import CheckpointError
+
+__all__ = ["DEMO", "PUBLISHED", "resolve"]
+
+DEMO = "demo"  # ships with this package, see demo/README.md
+PUBLISHED = "ucsd-reach/musicldm"  # the authors' weights
+
+
+def resolve(
+    id_or_folder: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    variant: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """The local folder of a checkpoint; that of a hub id is downloaded first.
+
+    The string "demo" is the model that ships; a folder of yours of that name is "./demo", or a Path.
+    Raises CheckpointError if there is no such folder, or the download fails.
+    """
+    if id_or_folder == DEMO:
+        return Path(__file__).parent / DEMO
+    folder = Path(id_or_folder)
+    if folder.is_dir():
+        return folder
+    name = os.fspath(id_or_folder)
+    if folder.exists() or folder.is_symlink() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        what = "does not exist"
+        if folder.exists():
+            what = "is a file (the authors' go through `python -m weights_convert` first)"
+        elif folder.is_symlink():
+            what = "is a symbolic link that leads nowhere, or in a circle"
+        raise CheckpointError(
+            f"checkpoint {name!r} {what}; expected a folder with a model_index.json, or a hub id like "
+            f"{PUBLISHED!r}, or {DEMO!r}"
+        )
+    suffix = f".{variant}" if variant else ""
+
+    def download(*patterns: str) -> Path:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                allow_patterns=[*patterns],
+            )
+        )
+
+    try:
+        configs = ("*.json", "*/*.json", "*/*.txt")
+        found = download(*configs, f"*/*model{suffix}.safetensors", f"*/*model{suffix}-*-of-*.safetensors")
+        if any(not list(found.glob(f"{part}/*.safetensors")) for part in NETWORKS):
+            found = download(*configs, f"*/*model{suffix}*.safetensors", f"*/*model{suffix}.bin")
+    except Exception as error:  # of the hub client, the network and the disk: all mean the same to the caller
+        raise CheckpointError(
+            f"could not get {name!r} from the hub ({type(error).__name__}: {error}). Without a network, copy "
+            "the checkpoint's folder here from a machine that has it, and give its path instead of the id"
+        ) from error
+    return found
