@@ -28,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from musicldm import MusicLDMPipeline, audio
+from musicldm.evaluation.novelty import novelty
 from musicldm.mel import log_mel
 from musicldm.training.corpus.prompts import Prompt, evaluation_prompts
 
@@ -192,11 +193,17 @@ def relevance(text: np.ndarray, heard: np.ndarray) -> dict[str, Any]:
     }
 
 
-def novelty(heard: np.ndarray, train: np.ndarray, who: str) -> dict[str, Any]:
+def copied(heard: np.ndarray, train: np.ndarray, who: str) -> dict[str, Any]:
     """The paper's SIM_AA: share of clips whose nearest training clip is nearer than a threshold."""
-    nearest = (heard @ train.T).max(axis=1)
-    shares = {f"above {limit:.2f}": float((nearest > limit).mean()) for limit in THRESHOLDS}
-    return {"what": "SIM_AA", "who": who, "clips": len(heard), **shares, "median": float(np.median(nearest))}
+    found = novelty(heard, train, thresholds=THRESHOLDS)
+    shares = {f"above {limit:.2f}": share for limit, share in found.share.items()}
+    return {
+        "what": "SIM_AA",
+        "who": who,
+        "clips": len(heard),
+        **shares,
+        "median": float(np.median(found.nearest.similarity)),
+    }
 
 
 @torch.no_grad()
@@ -249,8 +256,8 @@ def judge(options: argparse.Namespace) -> None:
     ]
     train = heard.embeddings(trained, "train")
     good = [options.held_out / fact["path"] for fact in facts]
-    rows.append(novelty(embedded, train, "generated"))
-    rows.append(novelty(heard.embeddings(good, "held-out"), train, "held-out corpus"))
+    rows.append(copied(embedded, train, "generated"))
+    rows.append(copied(heard.embeddings(good, "held-out"), train, "held-out corpus"))
     rows += copies(pipe, good[:64], "held-out corpus")
     if options.song:
         rows += copies(pipe, options.song, "recordings: " + ", ".join(path.name for path in options.song))
