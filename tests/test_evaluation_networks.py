@@ -18,6 +18,8 @@ from weights_convert.mapping import MappingError, convert
 from weights_convert.reading import CheckpointError
 
 RATE = 16000
+FORMULA = 1e-12  # the same float64 operations
+LOGARITHM = 1e-6  # of float32 powers, in nats
 FLOAT32 = 2e-4  # dB: float32 transforms of 512 samples, in the logarithm
 FORWARD = 1e-5  # relative to the largest value: float32 sums in another order
 WIDTHS = (4, 6, 8, 8, 10, 12)  # of a Cnn14 small enough for a test
@@ -103,7 +105,7 @@ def test_vggish_front_end_is_its_formula():
                  for f in np.arange(1, 257) * RATE / 512]
         for k in range(64)
     ])  # fmt: skip
-    np.testing.assert_allclose(mel_bank().numpy(), bank, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(mel_bank().numpy(), bank, rtol=0, atol=FORMULA)
     found = log_mel_patches(torch.from_numpy(noise(30900)))
     assert found.shape == (
         1,
@@ -112,7 +114,9 @@ def test_vggish_front_end_is_its_formula():
     )  # 191 windows: the second patch is not finished
     for t in (0, 1, 50, 95):
         spectrum = np.abs(np.fft.fft(np.pad(wave[160 * t : 160 * t + 400] * window, (0, 112)))[:257])
-        np.testing.assert_allclose(found[0, t].numpy(), np.log(bank @ spectrum + 0.01), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            found[0, t].numpy(), np.log(bank @ spectrum + 0.01), rtol=0, atol=LOGARITHM
+        )
     assert len(log_mel_patches(torch.zeros(400 + 191 * 160))) == 2
     assert len(log_mel_patches(torch.zeros(400 + 191 * 160 - 1))) == 1
     assert log_mel_patches(torch.zeros(163840)).shape == (10, 96, 64)  # a clip of 10.24 s
@@ -235,7 +239,7 @@ def test_vggish_gives_frames_and_their_mean():
     feature = Vggish(small_vggish(), "0" * 64, "a test")
     found = feature([noise(163840), noise(16000, 1), noise(5, 2)])
     assert [frame.shape for frame in found.frames] == [(10, 16), (1, 16), (1, 16)]
-    np.testing.assert_allclose(found.embeddings[0], found.frames[0].mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.embeddings[0], found.frames[0].mean(0), rtol=FORMULA)
     assert found.rows.shape == (12, 16)
     assert found.logits is None
     alone = feature([noise(16000, 1)])
