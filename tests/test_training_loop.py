@@ -94,6 +94,16 @@ def test_a_resumed_run_takes_everything_from_the_checkpoint(tmp_path, whole):
     assert same(weights(other), weights(whole[1]))
 
 
+def test_a_learning_rate_changed_on_the_way_is_the_one_that_is_used(tmp_path):
+    train(tmp_path, steps=3)
+    faster = ToyStage()
+    for turn in faster.turns:
+        turn.optimizer.param_groups[0]["lr"] = 0.5
+    train(tmp_path, faster, resume=True)
+    rates = [line["generate/lr"] for line in read_log(tmp_path / "log.jsonl") if "generate/lr" in line]
+    assert rates == pytest.approx([1e-2 / 3, 2e-2 / 3, 1e-2, 0.5, 0.5, 0.5, 0.5, 0.5])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_the_run(tmp_path, whole, number, caplog):
     before = signal.getsignal(number)

@@ -249,7 +249,10 @@ class Trainer:
         self.stage.networks.load_state_dict(state["networks"])
         self.average.load_state_dict(state["average"])
         for turn in self.stage.turns:
+            settings = [_settings(group) for group in turn.optimizer.param_groups]
             turn.optimizer.load_state_dict(state["optimizers"][turn.name])
+            for group, ours in zip(turn.optimizer.param_groups, settings, strict=True):
+                group.update(ours)  # a learning rate that was changed on the way is the config's
         self.stage.restore(state["facts"])
 
     def _write_model(self) -> None:
@@ -259,3 +262,8 @@ class Trainer:
         self.stage.networks.eval()
         with self.average.applied():
             self.stage.save(self.output)
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimiser's settings for a group of parameters, without the parameters."""
+    return {name: value for name, value in group.items() if name != "params"}
