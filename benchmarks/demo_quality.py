@@ -1,6 +1,6 @@
 """What the demo model can do, measured from outside: tempo, content, relevance, novelty, copy-synthesis.
 
-    python benchmarks/demo_quality.py clips  MODEL WORK              64 prompts x 3 seeds, and negative prompts
+    python benchmarks/demo_quality.py clips  MODEL WORK [--part K/N] 64 prompts x 3 seeds; with negative prompts, one
     python benchmarks/demo_quality.py judge  MODEL WORK --held-out DIR --train DIR [--song FILE ...]
 
 DIR: corpora by `musicldm corpus`; the held-out one has another seed, so that neither the model nor the probes
@@ -33,6 +33,7 @@ from musicldm.mel import log_mel
 from musicldm.training.corpus.prompts import Prompt, evaluation_prompts
 
 SEEDS = (0, 1, 2)
+NEGATIVE_SEEDS = (0,)
 NEGATIVES = ("low quality", "drums")  # each moves away from what a probe hears
 THRESHOLDS = (0.90, 0.95)
 RATE = 16000
@@ -47,11 +48,13 @@ def clips(options: argparse.Namespace) -> None:
     """Make all clips that are not there yet."""
     pipe = MusicLDMPipeline.from_pretrained(options.model)
     prompts = evaluation_prompts()
+    part, parts = (int(number) for number in options.part.split("/"))
     for negative in ("", *NEGATIVES):
-        for k, asked in enumerate(prompts):
+        for k, asked in list(enumerate(prompts))[part - 1 :: parts]:
             if negative == "drums" and asked.drums is False:
                 continue
-            seeds = [seed for seed in SEEDS if not clip_of(options.work, k, seed, negative).exists()]
+            wanted = NEGATIVE_SEEDS if negative else SEEDS
+            seeds = [seed for seed in wanted if not clip_of(options.work, k, seed, negative).exists()]
             if not seeds:
                 continue
             waves = pipe(
@@ -295,7 +298,7 @@ def negative_row(
     pairs = [
         (clip_of(work, k, seed), clip_of(work, k, seed, negative))
         for k in range(len(prompts))
-        for seed in SEEDS
+        for seed in NEGATIVE_SEEDS
         if clip_of(work, k, seed, negative).exists()
     ]
     name = negative.replace(" ", "-")
@@ -321,7 +324,8 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--part", default="1/1", metavar="K/N", help="of the prompts, for N processes")
     parser.add_argument("--held-out", type=Path)
     parser.add_argument("--train", type=Path)
     parser.add_argument("--song", type=Path, nargs="*", default=[])

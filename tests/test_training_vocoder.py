@@ -136,6 +136,15 @@ def test_the_mel_distance_is_the_mean_of_absolute_differences():
     assert gan.mel_distance(y, log_mel(y)).item() == 0
 
 
+def test_an_offset_counts_though_the_mel_bank_does_not_hear_it():
+    wave = 0.1 * draw(2, 8000)
+    lifted = wave + 0.25
+    assert gan.mel_distance(lifted, log_mel(wave)).item() < gan.offset_distance(lifted, wave).item()
+    assert gan.offset_distance(lifted, wave).item() == pytest.approx(0.25)
+    tone = 0.25 * torch.sin(2 * torch.pi * 440 / 16000 * torch.arange(8000.0)).expand(2, -1)
+    assert gan.offset_distance(wave + tone, wave).item() < 0.01
+
+
 def test_the_generator_s_loss_has_the_paper_s_weights():
     stage = make()
     batch = {"wave": torch.stack([wave(k, 1600) for k in range(2)])}

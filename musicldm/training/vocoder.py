@@ -22,7 +22,15 @@ from .data import ClipSource, refuse_latent_mixup, sources
 from .discriminators import WaveDiscriminators
 from .distributed import Group
 from .front import mel_of
-from .gan import FEATURE_WEIGHT, MEL_WEIGHT, feature_matching, judge_loss, mel_distance, persuasion
+from .gan import (
+    FEATURE_WEIGHT,
+    MEL_WEIGHT,
+    feature_matching,
+    judge_loss,
+    mel_distance,
+    offset_distance,
+    persuasion,
+)
 from .parts import network_part
 from .settings import RunConfig
 from .stage import Batch, Draws, Loss, Preview, Stage, Turn, seed_of
@@ -66,7 +74,8 @@ class VocoderStage(Stage):
 
     Source: Kong et al. 2020 (arXiv 2010.05646), section 2; jik876/hifi-gan 4769534, train.py. Differs: each
     turn cuts a segment of its own; the mel front end is the LDM's, since it is the LDM's mels that will be
-    heard; the moving average (`loop.ema`), which the paper does not have.
+    heard; a loss on the offset, which a mel does not show (`gan.offset_distance`); the moving average
+    (`loop.ema`), which the paper does not have.
     """
 
     def __init__(
@@ -108,7 +117,8 @@ class VocoderStage(Stage):
         mel = mel_of(wave)
         made = self._made(mel, wave)
         distance = mel_distance(made, mel)
-        loss, figures = MEL_WEIGHT * distance, {"mel": distance}
+        offset = offset_distance(made, wave)
+        loss, figures = MEL_WEIGHT * (distance + offset), {"mel": distance, "offset": offset}
         if step < self.settings.judge_from:
             return Loss(loss, figures)
         with torch.no_grad():
