@@ -21,7 +21,7 @@ from musicldm.schedulers import DPMSolver
 
 FOLDER = Path(__file__).parents[1] / "musicldm" / DEMO
 MB = 1e6
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1)
 STEPS = 12
 
 
@@ -32,10 +32,8 @@ def demo() -> MusicLDMPipeline:
 
 @cache
 def clips(prompt: str) -> np.ndarray:
-    """(4, s) at 16 kHz, one for each seed."""
-    return demo()(
-        [prompt] * len(SEEDS), seed=list(SEEDS), num_inference_steps=STEPS, audio_length_in_s=5.12
-    ).audios
+    """(2, s) at 16 kHz, one for each seed, as long as the clips that it was trained on."""
+    return demo()([prompt] * len(SEEDS), seed=list(SEEDS), num_inference_steps=STEPS).audios
 
 
 def onsets(waves: np.ndarray) -> np.ndarray:

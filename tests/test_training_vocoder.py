@@ -150,7 +150,7 @@ def test_the_generator_s_loss_has_the_paper_s_weights():
     batch = {"wave": torch.stack([wave(k, 1600) for k in range(2)])}
     loss = stage.generator_loss(batch, 0, Draws([1, 2]))
     figures = {name: value.item() for name, value in loss.figures.items()}
-    expected = figures["adversarial"] + 2 * figures["features"] + 45 * figures["mel"]
+    expected = figures["adversarial"] + 2 * figures["features"] + 45 * (figures["mel"] + figures["offset"])
     assert loss.value.item() == pytest.approx(expected, rel=1e-5)
     alone = make(judge_from=5).generator_loss(batch, 0, Draws([1, 2]))
     assert alone.value.item() == pytest.approx(45 * figures["mel"], rel=1e-5)
