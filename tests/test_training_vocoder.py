@@ -153,7 +153,7 @@ def test_the_generator_s_loss_has_the_paper_s_weights():
     expected = figures["adversarial"] + 2 * figures["features"] + 45 * (figures["mel"] + figures["offset"])
     assert loss.value.item() == pytest.approx(expected, rel=1e-5)
     alone = make(judge_from=5).generator_loss(batch, 0, Draws([1, 2]))
-    assert alone.value.item() == pytest.approx(45 * figures["mel"], rel=1e-5)
+    assert alone.value.item() == pytest.approx(45 * (figures["mel"] + figures["offset"]), rel=1e-5)
 
 
 # ---- the stage ---------------------------------------------------------------------------------------
