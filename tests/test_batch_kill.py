@@ -66,7 +66,7 @@ def options(tmp_path_factory):
     rows[11] |= {"steps": 0}
     rows[2] |= {"id": "AC/DC"}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return [path, "--seconds", "0.16", "--steps", "1", "--seed", "9", "--quiet"]
+    return [path, "--seconds", "0.16", "--steps", "1", "--scheduler", "as-config", "--seed", "9", "--quiet"]
 
 
 @pytest.fixture(scope="module")
