@@ -130,12 +130,13 @@ def processor() -> str:
 
 
 def command_line() -> str:
-    """This run's command, but for the folder of the checkpoint: where somebody's lay says nothing."""
+    """This run's command without folders: where somebody's files lay says nothing."""
     script, *words = sys.argv
     if "--folder" in words:
         at = words.index("--folder")
         del words[at : at + 2]
-    return " ".join(["benchmarks/" + Path(script).name, *words])
+    named = [Path(word).name if Path(word).is_absolute() else word for word in words]
+    return " ".join(["benchmarks/" + Path(script).name, *named])
 
 
 def save(name: str, rows: list[dict[str, Any]], **about: Any) -> Path:

@@ -37,7 +37,7 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("model")
     group.add_argument("--model", default="demo", metavar="ID_OR_FOLDER",
                        help="checkpoint in the hub's layout; ucsd-reach/musicldm: the published weights, "
-                       "2 GB (default: %(default)s, the small model that comes with this)")  # fmt: skip
+                       "2 GB (default: %(default)s, the small model of this package)")  # fmt: skip
     group.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1, ...; default: a GPU if there is one"
     )
