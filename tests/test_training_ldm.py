@@ -254,10 +254,12 @@ def test_it_overfits_eight_clips_and_the_pipeline_loads_what_it_wrote(tmp_path, 
     assert (run / "previews" / "step-00000060-tone-number-0.wav").exists()
 
 
-def test_a_stopped_run_continues_bit_for_bit_from_the_command_line(tmp_path, clips, monkeypatch):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])  # in bfloat16 the U-Net is channels-last
+def test_a_stopped_run_continues_bit_for_bit_from_the_command_line(tmp_path, clips, monkeypatch, precision):
     from musicldm.cli import main
 
-    path = settings_toml(tmp_path, clips)
+    loop = {"steps": 4, "batch_size": 8, "log_every": 1, "ema": 0.5, "precision": precision}
+    path = settings_toml(tmp_path, clips, loop=loop)
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     assert main(["train", "ldm", str(path), "--quiet", "--set", f"output={whole}"]) == 0
     asked = 0
