@@ -3,7 +3,7 @@
     python benchmarks/demo_pictures.py mels [--model demo] [--seed 0]     results/demo_mels.png
     python benchmarks/demo_pictures.py curves RUNS                        results/demo_curves.png and .json
 
-RUNS is the folder with the run folders vae, vocoder, clap, ldm-bam and ldm. Needs matplotlib.
+RUNS is the folder with the run folders vae, vocoder, clap, ldm-bam, ldm and ldm-last. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from harness import RESULTS, command_line, save
 
 from musicldm import MusicLDMPipeline
+from musicldm.hub import usual_guidance
 from musicldm.mel import log_mel
 from musicldm.schedulers import DPMSolver
 from musicldm.training.log import read_log
@@ -33,6 +34,7 @@ CURVES = {  # run folder -> title, what is logged while training, what on held-o
     "clap": ("CLAP: contrastive loss", "contrast/loss", "held_out/loss"),
     "ldm-bam": ("U-Net, first run: noise error", "denoise/loss", "held_out/loss"),
     "ldm": ("U-Net, second run: noise error", "denoise/loss", "held_out/loss"),
+    "ldm-last": ("U-Net, third run: noise error", "denoise/loss", "held_out/loss"),
 }
 SMOOTH = 9  # logged points in a running mean
 
@@ -41,7 +43,8 @@ def mels(options: argparse.Namespace) -> None:
     """One clip for each prompt, at the command line's defaults."""
     pipe = MusicLDMPipeline.from_pretrained(options.model)
     pipe.scheduler = DPMSolver.from_config(pipe.scheduler)
-    waves = pipe(list(PROMPTS), num_inference_steps=30, seed=options.seed).audios
+    guidance = usual_guidance(options.model)
+    waves = pipe(list(PROMPTS), num_inference_steps=30, guidance_scale=guidance, seed=options.seed).audios
     pictures = log_mel(torch.from_numpy(waves))[:, 0].numpy()
     figure, all_axes = _plot().subplots(1, len(PROMPTS), figsize=(15, 3.2), sharey=True, layout="constrained")
     for axes, prompt, mel in zip(all_axes, PROMPTS, pictures, strict=True):

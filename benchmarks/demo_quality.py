@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from musicldm import MusicLDMPipeline, audio
 from musicldm.evaluation.novelty import novelty
+from musicldm.hub import usual_guidance
 from musicldm.mel import log_mel
 from musicldm.training.corpus.prompts import Prompt, evaluation_prompts
 
@@ -47,6 +48,7 @@ def clip_of(work: Path, prompt: int, seed: int, negative: str = "") -> Path:
 def clips(options: argparse.Namespace) -> None:
     """Make all clips that are not there yet."""
     pipe = MusicLDMPipeline.from_pretrained(options.model)
+    guidance = usual_guidance(options.model) if options.guidance is None else options.guidance
     prompts = evaluation_prompts()
     part, parts = (int(number) for number in options.part.split("/"))
     for negative in ("", *NEGATIVES):
@@ -60,7 +62,7 @@ def clips(options: argparse.Namespace) -> None:
             waves = pipe(
                 [asked.prompt] * len(seeds),
                 num_inference_steps=options.steps,
-                guidance_scale=options.guidance,
+                guidance_scale=guidance,
                 negative_prompt=negative or None,
                 seed=[1000 * k + seed for seed in seeds],
             ).audios
@@ -324,7 +326,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--guidance", type=float, help="default: the command line's for this model")
     parser.add_argument("--part", default="1/1", metavar="K/N", help="of the prompts, for N processes")
     parser.add_argument("--held-out", type=Path)
     parser.add_argument("--train", type=Path)

@@ -27,6 +27,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,9 @@ def arguments() -> argparse.Namespace:
         "--parts", type=Path, required=True, help="folder in the hub's layout: vae, vocoder, CLAP"
     )
     planned.add_argument("--corpus", type=Path, required=True, help="what `musicldm corpus` wrote")
+    planned.add_argument(
+        "--reference", type=Path, help="corpus whose split test is the reference (default: --corpus)"
+    )
     planned.add_argument("--judge", help="CLAP of the evaluation, id or folder (default: that of --parts)")
     planned.add_argument("--seeds", default="0,1,2")
     planned.add_argument("--prompts", type=int, default=64, help="how many of the 64 (default: all)")
@@ -107,6 +111,7 @@ def plan(options: argparse.Namespace) -> int:
     decided = [f"parts.unet.in_channels={vae['latent_channels']}", f"parts.unet.out_channels={vae['latent_channels']}",
                f"parts.unet.cond_dim={clap['projection_dim']}"]  # fmt: skip
     manifest = options.corpus.resolve() / "manifest.jsonl"
+    reference = (options.reference or options.corpus).resolve() / "manifest.jsonl"
     made = {
         "strategies": list(STRATEGIES),
         "seeds": seeds,
@@ -115,6 +120,8 @@ def plan(options: argparse.Namespace) -> int:
         "judge": options.judge or str(parts),
         "manifest": str(manifest),
         "manifest_sha256": file_digest(manifest)[0],
+        "reference": str(reference),
+        "reference_sha256": file_digest(reference)[0],
         "config_sha256": file_digest(CONFIG)[0],
         "overrides": [*decided, *options.overrides],
         "training": table,
@@ -145,7 +152,7 @@ def step_seconds(study: Path, made: dict[str, Any], strategy: str) -> float:
     """The fastest of three training steps."""
     output = study / "timing" / f"{strategy}-{time.time_ns()}"
     short = ["loop.steps=3", "loop.log_every=1"]
-    if train(made, strategy, made["seeds"][0], output, short):
+    if train(study, made, strategy, made["seeds"][0], output, short):
         raise SystemExit(f"training of {strategy!r} ended early")
     return min(line["seconds"] for line in read_log(output / "log.jsonl") if "seconds" in line)
 
@@ -170,7 +177,7 @@ def one(study: Path, made: dict[str, Any], strategy: str, seed: int, folder: Pat
     """Train, generate, evaluate. Each goes on by itself; the first is marked when it has come to its end."""
     model, clips, result = folder / "model", folder / "clips", folder / "evaluation"
     if not (folder / "trained.json").exists():
-        status = train(made, strategy, seed, model)
+        status = train(study, made, strategy, seed, model)
         if status:
             return status
         write_json(folder / "trained.json", {"log": read_log(model / "log.jsonl")[-1]})
@@ -178,7 +185,7 @@ def one(study: Path, made: dict[str, Any], strategy: str, seed: int, folder: Pat
     batch = ["batch", str(study / "prompts.jsonl"), "-o", str(clips), "--model", str(model), "--seconds", seconds,
              "--steps", str(sampling["steps"]), "--scheduler", sampling["scheduler"],
              "--guidance", str(sampling["guidance"]), "--seed", str(seed), "--batch-size", "8", "--quiet"]  # fmt: skip
-    judge = ["evaluate", str(clips), "--reference", made["manifest"], "--reference-split", "test",
+    judge = ["evaluate", str(clips), "--reference", made["reference"], "--reference-split", "test",
              "--train", made["manifest"], "--features", "clap", "--model", made["judge"], "--seconds", seconds,
              "--window", seconds, "--shortest", "0.1", "--bootstrap", "0", "--skip", "silent", "-o", str(result),
              "--cache", str(study / "cache"), "--quiet"]  # fmt: skip
@@ -186,11 +193,12 @@ def one(study: Path, made: dict[str, Any], strategy: str, seed: int, folder: Pat
 
 
 def train(
-    made: dict[str, Any], strategy: str, seed: int, output: Path, also: tuple[str, ...] | list[str] = ()
+    study: Path, made: dict[str, Any], strategy: str, seed: int, output: Path, also: Sequence[str] = ()
 ) -> int:
     """`musicldm train ldm`, begun or gone on with; its status."""
     settings = [f"output={json.dumps(str(output))}", f"seed={seed}", f"data.manifest={json.dumps(made['manifest'])}",
-                *sources(made["parts"]), f"mixup.strategy={strategy}", *made["overrides"], *also]  # fmt: skip
+                f"data.cache={json.dumps(str(study / 'cache'))}", *sources(made["parts"]),
+                f"mixup.strategy={strategy}", *made["overrides"], *also]  # fmt: skip
     command = [
         "train",
         "ldm",
@@ -219,6 +227,7 @@ def report(options: argparse.Namespace) -> int:
         for key in (
             "parts_sha256",
             "manifest_sha256",
+            "reference_sha256",
             "training",
             "overrides",
             "prompts",

@@ -10,10 +10,18 @@ from huggingface_hub import snapshot_download
 from weights_convert.hub_folder import NETWORKS
 from weights_convert.reading import CheckpointError
 
-__all__ = ["DEMO", "PUBLISHED", "resolve"]
+__all__ = ["DEMO", "PUBLISHED", "resolve", "usual_guidance"]
 
 DEMO = "demo"  # ships with this package, see demo/README.md
 PUBLISHED = "ucsd-reach/musicldm"  # the authors' weights
+
+
+def usual_guidance(id_or_folder: str | os.PathLike[str]) -> float:
+    """The guidance scale that a command takes when none is given: 4 for the demo model, else the published 2.
+
+    Source: demo/README.md, "What it can do, measured".
+    """
+    return 4.0 if id_or_folder == DEMO else 2.0
 
 
 def resolve(

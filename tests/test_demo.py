@@ -15,7 +15,8 @@ from safetensors import safe_open
 
 from musicldm import MusicLDMPipeline, audio
 from musicldm.checkpoint import CheckpointError
-from musicldm.hub import DEMO, PUBLISHED, resolve
+from musicldm.cli import main
+from musicldm.hub import DEMO, PUBLISHED, resolve, usual_guidance
 from musicldm.mel import log_mel
 from musicldm.schedulers import DPMSolver
 
@@ -95,6 +96,33 @@ sys.exit(main(["generate", "slow piano ballad", "-o", "clip.wav", "--seconds", "
 
 def test_few_steps_are_its_default_way():
     assert isinstance(demo().scheduler, DPMSolver)
+
+
+def test_a_command_without_guidance_takes_what_the_demo_model_was_measured_with(tmp_path):
+    def made(name, *options):
+        path = tmp_path / name
+        words = [
+            "generate",
+            "techno",
+            "-o",
+            path,
+            "--seconds",
+            1.28,
+            "--steps",
+            2,
+            "--seed",
+            1,
+            "--float32",
+            *options,
+        ]
+        assert main([str(word) for word in words]) == 0
+        return audio.read(path)[0]
+
+    default = made("default.wav")
+    assert usual_guidance(DEMO) == 4.0
+    np.testing.assert_array_equal(default, made("four.wav", "--guidance", 4))
+    assert np.abs(default - made("two.wav", "--guidance", 2)).max() > 1e-3
+    assert usual_guidance(PUBLISHED) == usual_guidance(FOLDER) == 2.0
 
 
 # --- that it means something: another prompt, another music ---

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from musicldm import audio, inputs
-from musicldm.hub import resolve
+from musicldm.hub import resolve, usual_guidance
 
 from .folder import Folder, Tally
 from .making import PipelineMaker, Settings
@@ -95,7 +95,9 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         seed=0 if options.seed is None else options.seed,
         steps=inputs.as_count(options.steps, "--steps"),
-        guidance=inputs.as_guidance(options.guidance),
+        guidance=usual_guidance(options.model)
+        if options.guidance is None
+        else inputs.as_guidance(options.guidance),
         negative=options.negative,
         seconds=options.seconds,
         eta=options.eta,

@@ -60,8 +60,7 @@ def add_sampling_options(command: argparse.ArgumentParser, *, seed: str) -> None
     group.add_argument(
         "--guidance",
         type=float,
-        default=2.0,
-        help="how strictly to follow the prompt (default: %(default)s; 1 is off)",
+        help="how strictly to follow the prompt; 1 is off (default: 2, with the demo model 4)",
     )
     group.add_argument("--negative", metavar="PROMPT", help="what it should not sound like")
     group.add_argument("--seed", type=int, help=seed)

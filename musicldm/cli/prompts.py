@@ -24,6 +24,7 @@ def add_prompt_options(command: argparse.ArgumentParser) -> None:
 
 def read_request(options: argparse.Namespace, pipe: Any, seed: int, advance: Callable[[], object]) -> Any:
     """The `Request` that prompts, sampling and speed options describe. advance: called at every step."""
+    from musicldm.hub import usual_guidance
     from musicldm.stages import Request
 
     def callback(step: int, timestep: float, latents: Any) -> None:
@@ -34,7 +35,7 @@ def read_request(options: argparse.Namespace, pipe: Any, seed: int, advance: Cal
         prompt=prompt,
         prompt_embeds=embeds,
         num_inference_steps=options.steps,
-        guidance_scale=options.guidance,
+        guidance_scale=usual_guidance(options.model) if options.guidance is None else options.guidance,
         negative_prompt=options.negative,
         num_waveforms_per_prompt=options.candidates,
         eta=options.eta,
