@@ -118,7 +118,8 @@ def audio_prompts(
     rate, rows = pipe.grid.rate, []
     heard = pipe.embed_audio(clips, rate)
     text = pipe.embed_text("music")
-    call = {"audio_length_in_s": options.seconds, "num_inference_steps": options.steps}
+    call = {"audio_length_in_s": options.seconds, "num_inference_steps": options.steps,
+            "guidance_scale": options.guidance}  # fmt: skip
     for seed in options.seeds:
         free = pipe(prompt_embeds=text, seed=seed, **call).audios
         for k in range(len(clips)):
@@ -180,6 +181,7 @@ def main() -> None:
     parser.add_argument("model", help="folder or hub id")
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--guidance", type=float, default=2.0, help="towards the audio prompt")
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0])
     parser.add_argument("--seconds", type=float, help="default: the model's training clips'")
     options = parser.parse_args()

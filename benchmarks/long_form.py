@@ -107,7 +107,7 @@ def one(options: argparse.Namespace) -> None:
     compose(pipe, Request(prompt=MUSIC, num_inference_steps=1, seed=0), short)  # libraries take theirs
     before, start = peak_mb(), time.perf_counter()
     form = Form(seconds=seconds, window=seconds if options.one == "whole" else options.window)
-    compose(pipe, Request(prompt=MUSIC, num_inference_steps=options.steps, seed=0), form)
+    compose(pipe, asked(options, MUSIC, 0), form)
     spent = time.perf_counter() - start
     figures = {"before_mb": round(before), "peak_mb": round(peak_mb()), "spent_s": round(spent, 2)}
     print(json.dumps(figures))
@@ -117,8 +117,14 @@ def clip(
     pipe: MusicLDMPipeline, options: argparse.Namespace, prompt: str, seed: int, form: Form
 ) -> np.ndarray:
     """(s,) samples."""
-    request = Request(prompt=prompt, num_inference_steps=options.steps, seed=seed)
-    return compose(pipe, request, form).audios[0]
+    return compose(pipe, asked(options, prompt, seed), form).audios[0]
+
+
+def asked(options: argparse.Namespace, prompt: str, seed: int) -> Request:
+    """What every clip has in common."""
+    return Request(
+        prompt=prompt, num_inference_steps=options.steps, guidance_scale=options.guidance, seed=seed
+    )
 
 
 def seams(pipe: MusicLDMPipeline, options: argparse.Namespace, form: Form) -> list[dict[str, Any]]:
@@ -215,6 +221,7 @@ def main() -> None:
     parser.add_argument("--seconds", default="10.24,30,60,120", help="lengths; the last is that of the seams")
     parser.add_argument("--window", type=float, help="default: the model's own")
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--whole", action="store_true", help="measure the memory of undivided clips too")
     parser.add_argument("--one", choices=("windows", "whole"), help=argparse.SUPPRESS)

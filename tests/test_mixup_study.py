@@ -101,7 +101,7 @@ def test_errors_over_seeds(study):
 def test_the_plan_says_how_long_all_steps_will_take(study, planned, tmp_path, monkeypatch, capsys):
     asked = []
 
-    def quick(made, strategy, seed, output, also):
+    def quick(folder, made, strategy, seed, output, also):
         asked.append((strategy, *also))
         output.mkdir(parents=True)
         (output / "log.jsonl").write_text(
