@@ -3,7 +3,7 @@
     python benchmarks/demo_pictures.py mels [--model demo] [--seed 0]     results/demo_mels.png
     python benchmarks/demo_pictures.py curves RUNS                        results/demo_curves.png and .json
 
-RUNS is the folder with the run folders vae, vocoder, clap, ldm-bam, ldm and ldm-last. Needs matplotlib.
+RUNS is the folder with the run folders vae, vocoder, clap, ldm-bam, ldm, ldm-last and ldm-v. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ CURVES = {  # run folder -> title, what is logged while training, what on held-o
     "vae": ("VAE: reconstruction", "autoencode/reconstruction", "held_out/reconstruction"),
     "vocoder": ("vocoder: mel distance", "generate/mel", "held_out/loss"),
     "clap": ("CLAP: contrastive loss", "contrast/loss", "held_out/loss"),
-    "ldm-bam": ("U-Net, first run: noise error", "denoise/loss", "held_out/loss"),
-    "ldm": ("U-Net, second run: noise error", "denoise/loss", "held_out/loss"),
-    "ldm-last": ("U-Net, third run: noise error", "denoise/loss", "held_out/loss"),
+    "ldm-bam": ("U-Net, 1st run: noise error", "denoise/loss", "held_out/loss"),
+    "ldm": ("U-Net, 2nd run: noise error", "denoise/loss", "held_out/loss"),
+    "ldm-last": ("U-Net, 3rd run: noise error", "denoise/loss", "held_out/loss"),
+    "ldm-v": ("U-Net, 3rd run: velocity", "denoise/loss", "held_out/loss"),
 }
 SMOOTH = 9  # logged points in a running mean
 
@@ -66,7 +67,7 @@ def mels(options: argparse.Namespace) -> None:
 def curves(options: argparse.Namespace) -> None:
     """Losses against steps, thinned to what the picture shows."""
     found = {name: read_log(options.runs / name / "log.jsonl") for name in CURVES}
-    figure, all_axes = _plot().subplots(1, len(CURVES), figsize=(17, 3.2), layout="constrained")
+    figure, all_axes = _plot().subplots(1, len(CURVES), figsize=(20, 3.2), layout="constrained")
     rows = []
     for axes, (name, (title, trained, held_out)) in zip(all_axes, CURVES.items(), strict=True):
         steps, values = series(found[name], trained)

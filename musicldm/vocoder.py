@@ -78,6 +78,10 @@ class HiFiGAN(nn.Module):
 
         Raises ValueError if f is not the number of mel bins.
         """
+        return self.unbounded(mel).tanh()
+
+    def unbounded(self, mel: Tensor) -> Tensor:
+        """As `forward`, before tanh: for losses that must see past its flat ends."""
         if mel.ndim != 3 or mel.shape[-1] != self.config.model_in_dim:
             raise ValueError(
                 f"HiFiGAN: got {tuple(mel.shape)}, expected (b, t, {self.config.model_in_dim}) log-mel; "
@@ -86,7 +90,7 @@ class HiFiGAN(nn.Module):
         x = self.conv_pre(rearrange(mel, "b t f -> b f t"))
         for stage in self.stages:
             x = stage(x)
-        return rearrange(self.conv_post(F.leaky_relu(x, LAST_SLOPE)).tanh(), "b 1 s -> b s")
+        return rearrange(self.conv_post(F.leaky_relu(x, LAST_SLOPE)), "b 1 s -> b s")
 
 
 class Stage(nn.Module):

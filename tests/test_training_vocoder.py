@@ -157,6 +157,22 @@ def test_the_generator_s_loss_has_the_paper_s_weights_and_an_offset():
     assert alone.value.item() == pytest.approx(45 * (figures["mel"] + figures["offset"]), rel=SUM)
 
 
+def test_a_generator_that_stands_at_one_is_told_the_way_back():
+    """Behind tanh there is no gradient; before it, each unit of offset costs as much as the first."""
+    stage = make(judge_from=5)
+    last = stage.generator.conv_post
+    with torch.no_grad():
+        last.bias.fill_(100.0)
+    batch = {"wave": torch.stack([wave(k, 1600) for k in range(2)])}
+    loss = stage.generator_loss(batch, 0, Draws([1, 2]))
+    assert loss.figures["offset"].item() == pytest.approx(100, rel=0.01)
+    (slope,) = torch.autograd.grad(loss.value, [last.bias])
+    assert slope.item() == pytest.approx(gan.MEL_WEIGHT, rel=0.01)
+    mel = log_mel(batch["wave"])[:, 0]
+    (flat,) = torch.autograd.grad(stage.generator(mel).sum(), [last.bias])
+    assert flat.item() == 0
+
+
 # ---- the stage ---------------------------------------------------------------------------------------
 
 

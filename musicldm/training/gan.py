@@ -63,11 +63,12 @@ def mel_distance(made: Tensor, mel: Tensor) -> Tensor:
         return F.l1_loss(log_mel(made.float()), mel)
 
 
-def offset_distance(made: Tensor, wave: Tensor) -> Tensor:
-    """(b, s) and (b, s) -> () mean absolute difference of the waves' local means, over 64 ms.
+def offset_distance(unbounded: Tensor, wave: Tensor) -> Tensor:
+    """(b, s) and (b, s) -> () mean absolute difference of local means, over 64 ms.
 
     Not in the paper. A mel bank has no weight at 0 Hz, so that a generator may add an offset that wanders, at
-    no cost until the judges have learned to hear it.
+    no cost until the judges have learned to hear it. unbounded: what is made, before tanh: an offset that has
+    grown until the wave stands at 1 has no gradient behind tanh, and stays.
     """
-    difference = made.float() - wave.float()
+    difference = unbounded.float() - wave.float()
     return F.avg_pool1d(difference[:, None], OFFSET_WINDOW, OFFSET_WINDOW // 4).abs().mean()

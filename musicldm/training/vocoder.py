@@ -109,15 +109,16 @@ class VocoderStage(Stage):
     def judge_loss(self, batch: Batch, step: int, draws: Draws) -> Loss:
         """The discriminators' turn."""
         wave = segment(batch["wave"], self.settings.segment, draws)
-        return Loss(judge_loss(self.judges(wave), self.judges(self._made(mel_of(wave), wave))))
+        return Loss(judge_loss(self.judges(wave), self.judges(self._unbounded(mel_of(wave), wave).tanh())))
 
     def generator_loss(self, batch: Batch, step: int, draws: Draws) -> Loss:
         """The generator's turn."""
         wave = segment(batch["wave"], self.settings.segment, draws)
         mel = mel_of(wave)
-        made = self._made(mel, wave)
+        unbounded = self._unbounded(mel, wave)
+        made = unbounded.tanh()
         distance = mel_distance(made, mel)
-        offset = offset_distance(made, wave)
+        offset = offset_distance(unbounded, wave)
         loss, figures = MEL_WEIGHT * (distance + offset), {"mel": distance, "offset": offset}
         if step < self.settings.judge_from:
             return Loss(loss, figures)
@@ -132,7 +133,7 @@ class VocoderStage(Stage):
         """Mel distance of whole clips."""
         wave = batch["wave"]
         mel = mel_of(wave)
-        return {"loss": mel_distance(self._made(mel, wave), mel)}
+        return {"loss": mel_distance(self._unbounded(mel, wave).tanh(), mel)}
 
     def previews(self, batch: Batch) -> list[Preview]:
         """Clips as the vocoder says them."""
@@ -146,9 +147,9 @@ class VocoderStage(Stage):
         """vocoder/ of the hub's layout, weight norm folded."""
         save_network(folder, "vocoder", fold(self.generator))
 
-    def _made(self, mel: Tensor, wave: Tensor) -> Tensor:
-        """As long as the wave: the generator's few samples more or less are cut, or are silence."""
-        made = self.generator(mel[:, 0])[:, : wave.shape[1]]
+    def _unbounded(self, mel: Tensor, wave: Tensor) -> Tensor:
+        """Before tanh, as long as the wave: the generator's few samples more or less are cut, or are 0."""
+        made = self.generator.unbounded(mel[:, 0])[:, : wave.shape[1]]
         return nn.functional.pad(made, (0, wave.shape[1] - made.shape[1]))
 
 
