@@ -197,7 +197,7 @@ def main() -> None:
     save(
         "editing_quality",
         means + rows,
-        command=f"benchmarks/editing_quality.py MODEL CLIP... --steps {options.steps} --seconds "
+        command=f"benchmarks/editing_quality.py MODEL CLIP... --steps {options.steps} --guidance {options.guidance:g} --seconds "
         f"{options.seconds:g} --seeds {','.join(map(str, options.seeds))}",
         clips=[path.name for path in options.clips],
         scheduler=type(pipe.scheduler).__name__,
