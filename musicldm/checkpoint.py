@@ -8,7 +8,7 @@ is built from it. No code that a file brings is ever run.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from weights_convert import diffusers_layout, hub_config
-from weights_convert.clap_layout import clap_facts, clap_tensors
+from weights_convert.clap_layout import clap_facts, clap_tensors, clap_to_hub
 from weights_convert.hub_folder import NETWORKS, STEMS, WeightFiles, find_weights
 from weights_convert.mapping import Table, convert, invert
 from weights_convert.reading import CheckpointError, read_json, read_tensors
 from weights_convert.writing import folder_in_one_piece, write_json, write_tensors
 
 from . import schedulers
-from .clap import build_model, load_feature_extractor, load_tokenizer
+from .clap import CLAP, ClapConfig, ClapModel, FrontEnd, Tokenizer
 from .hub import resolve
 from .unet import UNet, UNetConfig
 from .vae import VAE, VAEConfig
@@ -37,7 +37,9 @@ __all__ = [
     "check_index",
     "empty_network",
     "hub_tensors",
+    "load_clap",
     "load_components",
+    "load_feature_extractor",
     "load_front_end",
     "load_network",
     "load_scheduler",
@@ -90,10 +92,7 @@ def load_components(
         # every config, name, shape and small part first: what is wrong with them need not wait for gigabytes
         small = {"scheduler": _scheduler(root / "scheduler"), **load_front_end(root)}
         checked = {name: _checked(root / name, name, variant, heads) for name in NETWORKS}
-        # the text encoder before the others: transformers 4 holds its weights twice while it loads
-        text_encoder = _load_text_encoder(checked.pop("text_encoder"), torch_dtype)
-        loaded = {name: _load(network, torch_dtype) for name, network in checked.items()}
-        return {"text_encoder": text_encoder, **loaded, **small}
+        return {**{name: _load(network, torch_dtype) for name, network in checked.items()}, **small}
     except OSError as error:  # a folder that may not be entered, a disk that fails
         raise CheckpointError(f"checkpoint {os.fspath(id_or_folder)!r} cannot be read: {error}") from error
 
@@ -112,7 +111,7 @@ def check_index(path: Path) -> None:
 def empty_network(
     component: str, config: Mapping[str, Any], where: str, heads: Heads = None
 ) -> tuple[nn.Module, Table]:
-    """The "unet", "vae" or "vocoder" of a hub config on the meta device, and the table of its weights.
+    """A network of a hub config on the meta device, and the table of its weights.
 
     `where` names the config in the error. Raises ConfigError if it does not describe one.
     """
@@ -122,6 +121,8 @@ def empty_network(
             return UNet(_with_heads(unet_config, heads)), diffusers_layout.UNET
         if component == "vae":
             return VAE(VAEConfig(**hub_config.vae_from_hub(config, where))), diffusers_layout.VAE
+        if component == "text_encoder":
+            return ClapModel(ClapConfig.from_facts(clap_facts(config, where))), diffusers_layout.CLAP
         vocoder_config = VocoderConfig(**hub_config.vocoder_from_hub(config, where))
         return HiFiGAN(vocoder_config), _vocoder_table(vocoder_config)
 
@@ -181,47 +182,28 @@ def _vocoder_table(config: VocoderConfig) -> Table:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A network whose config, tensor names and shapes are right, and whose weights are not yet read.
-
-    module: on the meta device; None for the text encoder, which transformers builds. targets: what to fill.
-    """
+    """A network whose config, tensor names and shapes are right, and whose weights are not yet read."""
 
     files: WeightFiles
     table: Table
-    targets: Mapping[str, Tensor]
-    module: nn.Module | None
+    module: nn.Module  # on the meta device
 
 
 def _checked(folder: Path, name: str, variant: str | None, heads: Heads) -> _Checked:
     path = folder / "config.json"
-    config = read_json(path)
-    module, table = None, diffusers_layout.CLAP
-    if name != "text_encoder":
-        module, table = empty_network(name, config, str(path), heads if name == "unet" else None)
-    targets = hub_tensors(name, config, str(path)) if module is None else module.state_dict()
+    module, table = empty_network(name, read_json(path), str(path), heads if name == "unet" else None)
     files = find_weights(folder, name, variant)
-    convert(table, files.shapes(), targets, where=files.where)
-    return _Checked(files, table, targets, module)
-
-
-def _filled(network: _Checked) -> dict[str, Tensor]:
-    return convert(network.table, network.files.read(), network.targets, where=network.files.where)
+    convert(table, files.shapes(), module.state_dict(), where=files.where)
+    return _Checked(files, table, module)
 
 
 def _load(network: _Checked, dtype: torch.dtype | None) -> nn.Module:
-    assert network.module is not None
-    tensors = _filled(network)
+    files, module = network.files, network.module
+    tensors = convert(network.table, files.read(), module.state_dict(), where=files.where)
     if dtype is not None:
-        tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    network.module.load_state_dict(tensors, assign=True)
-    return network.module.eval()
-
-
-def _load_text_encoder(network: _Checked, dtype: torch.dtype | None) -> Any:
-    tensors = _filled(network)
-    model = build_model(network.files.folder, tensors, network.files.where)
-    # transformers 5 loads in the dtype that the config names, 4 in float32; the file's counts
-    return model.to(dtype or next(t.dtype for t in tensors.values() if t.is_floating_point()))
+        tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
+    module.load_state_dict(tensors, assign=True)
+    return module.eval()
 
 
 def _scheduler(folder: Path) -> Any:
@@ -235,32 +217,58 @@ def _scheduler(folder: Path) -> Any:
 
 
 def load_front_end(root: Path) -> dict[str, Any]:
-    """Tokenizer and feature extractor, checked before transformers acts on what their files say.
+    """Tokenizer and front end, under the hub's names.
 
     Raises ConfigError or CheckpointError if they are broken, or do not fit the text encoder beside them.
     """
-    text_encoder = root / "text_encoder" / "config.json"
-    clap = clap_facts(read_json(text_encoder), str(text_encoder))
-    files = (
-        (root / "tokenizer" / "tokenizer_config.json", "tokenizer_class"),
-        (root / "feature_extractor" / "preprocessor_config.json", "feature_extractor_type"),
-    )
-    for path, kind in files:
-        hub_config.check_front_end(read_json(path), kind, clap["audio"]["num_mel_bins"], str(path))
-    try:
-        tokenizer = load_tokenizer(root / "tokenizer")
-        extractor = load_feature_extractor(root / "feature_extractor")
-    except Exception as error:  # of transformers and its parsers, over files that may be broken
-        raise CheckpointError(
-            f"transformers cannot load {root / 'tokenizer'} and {root / 'feature_extractor'}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    folders = (root / "tokenizer", root / "feature_extractor")
+    return _front_end(root / "text_encoder" / "config.json", *folders)
+
+
+def _front_end(config: Path, tokenizer_folder: Path, extractor_folder: Path) -> dict[str, Any]:
+    clap = clap_facts(read_json(config), str(config))
+    path = tokenizer_folder / "tokenizer_config.json"
+    mel_bins = clap["audio"]["num_mel_bins"]
+    hub_config.check_front_end(read_json(path), "tokenizer_class", mel_bins, str(path))
+    tokenizer = Tokenizer.load(tokenizer_folder)
     if len(tokenizer) > clap["text"]["vocab_size"]:
         raise CheckpointError(
-            f"{root / 'tokenizer'}: {len(tokenizer)} tokens, but {text_encoder} has embeddings for "
+            f"{tokenizer_folder}: {len(tokenizer)} tokens, but {config} has embeddings for "
             f"{clap['text']['vocab_size']}"
         )
-    return {"tokenizer": tokenizer, "feature_extractor": extractor}
+    return {"tokenizer": tokenizer, "feature_extractor": load_feature_extractor(extractor_folder, mel_bins)}
+
+
+def load_feature_extractor(folder: Path, mel_bins: int) -> FrontEnd:
+    """The front end of CLAP's audio side, for a tower of so many mel bins.
+
+    Raises ConfigError or CheckpointError.
+    """
+    path = folder / "preprocessor_config.json"
+    facts = hub_config.front_end_from_hub(read_json(path), mel_bins, str(path))
+    return FrontEnd.from_facts(facts)
+
+
+def load_clap(
+    id_or_folder: str | os.PathLike[str], *, torch_dtype: torch.dtype | None = torch.float32
+) -> CLAP:
+    """The CLAP of a checkpoint that may lack the other parts, or of a folder that holds a ClapModel alone.
+
+    Such a folder has config, weights, tokenizer and preprocessor side by side, as transformers saves them.
+    Raises as `load_components` does.
+    """
+    root = resolve(id_or_folder)
+    alone = (root / "config.json").is_file()
+    network, tokenizer, extractor = (
+        root if alone else root / part for part in ("text_encoder", "tokenizer", "feature_extractor")
+    )
+    small = _front_end(network / "config.json", tokenizer, extractor)
+    try:
+        model = _load(_checked(network, "text_encoder", None, None), torch_dtype)
+    except OSError as error:
+        raise CheckpointError(f"CLAP of {os.fspath(id_or_folder)!r} cannot be read: {error}") from error
+    assert isinstance(model, ClapModel)
+    return CLAP(model, small["tokenizer"], small["feature_extractor"])
 
 
 def load_network(
@@ -274,8 +282,6 @@ def load_network(
     root = resolve(id_or_folder)
     try:
         checked = _checked(root / component, component, None, None)
-        if component == "text_encoder":
-            return _load_text_encoder(checked, torch_dtype)
         return _load(checked, torch_dtype)
     except OSError as error:
         raise CheckpointError(
@@ -313,19 +319,16 @@ def save_components(folder: str | os.PathLike[str], components: Mapping[str, Any
 
 
 def _write_network(folder: Path, component: str, module: Any) -> None:
-    if component == "text_encoder":
-        config = module.config.to_dict() | {"architectures": ["ClapModel"]}
-        table = diffusers_layout.CLAP
-    else:
-        to_hub = {
-            "unet": hub_config.unet_to_hub, "vae": hub_config.vae_to_hub, "vocoder": hub_config.vocoder_to_hub
-        }  # fmt: skip
-        config = to_hub[component](asdict(module.config))
-        _, table = empty_network(component, config, str(folder))
+    to_hub: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "unet": lambda config: hub_config.unet_to_hub(asdict(config)),
+        "vae": lambda config: hub_config.vae_to_hub(asdict(config)),
+        "vocoder": lambda config: hub_config.vocoder_to_hub(asdict(config)),
+        "text_encoder": lambda config: clap_to_hub(config.facts()),
+    }
+    config = to_hub[component](module.config)
+    _, table = empty_network(component, config, str(folder))
     write_json(folder / "config.json", config)
-    state = module.state_dict()
-    kept = {key: value for key, value in state.items() if not table.why_ignored(key)}
-    write_tensors(folder / f"{STEMS[component]}.safetensors", invert(table, kept))
+    write_tensors(folder / f"{STEMS[component]}.safetensors", invert(table, module.state_dict()))
 
 
 def model_index(scheduler: str) -> dict[str, Any]:

@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor
-
-from weights_convert import diffusers_layout
 from weights_convert.clap_layout import clap_facts
 from weights_convert.hub_config import TABLES, unet_from_hub
 from weights_convert.hub_folder import NETWORKS, find_weights
@@ -23,7 +20,7 @@ from weights_convert.mapping import convert
 from weights_convert.reading import read_json, sha256
 
 from . import schedulers
-from .checkpoint import check_index, empty_network, hub_tensors, load_front_end, trained_heads
+from .checkpoint import check_index, empty_network, load_front_end, trained_heads
 from .hub import resolve
 from .unet import UNetConfig
 
@@ -150,24 +147,15 @@ def _network(root: Path, name: str, variant: str | None, hashes: bool) -> Compon
         held = files.shapes()
         found.tensors = len(held)
         found.dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in held.values())
-        table, targets = diffusers_layout.CLAP, dict[str, Tensor]()
-        if name == "text_encoder":
-            targets = hub_tensors(name, found.config, str(path))
-        else:
-            module, table = empty_network(name, found.config, str(path))
-            targets = module.state_dict()
-        found.parameters = sum(
-            tensor.numel()
-            for key, tensor in targets.items()
-            if tensor.is_floating_point() and not key.endswith(("running_mean", "running_var"))
-        )
+        module, table = empty_network(name, found.config, str(path))
+        found.parameters = sum(parameter.numel() for parameter in module.parameters())
         reasons = {key: table.why_ignored(key) for key in held}
         found.ignored = {key: why for key, why in reasons.items() if why}
         found.ignored |= {file.name: why for file, why in files.ignored.items()}
         if name in TABLES:
             useless = [key for key in TABLES[name].ignored if key in found.config]
             found.ignored |= dict.fromkeys(useless, "of the config; changes nothing here")
-        convert(table, held, targets, where=files.where)
+        convert(table, held, module.state_dict(), where=files.where)
     except (ValueError, OSError) as error:
         found.problem = str(error)
     return found
@@ -187,8 +175,8 @@ def _front_end(root: Path) -> str:
     parts = load_front_end(root)
     tokenizer, extractor = parts["tokenizer"], parts["feature_extractor"]
     return (
-        f"{type(tokenizer).__name__} with {len(tokenizer)} tokens, up to {tokenizer.model_max_length}; "
-        f"{type(extractor).__name__} at {extractor.sampling_rate} Hz, {extractor.feature_size} mel bins"
+        f"tokenizer with {len(tokenizer)} tokens, up to {tokenizer.max_length}; "
+        f"CLAP hears {extractor.sampling_rate} Hz, {extractor.mel.n_mels} mel bins"
     )
 
 

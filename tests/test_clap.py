@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import copy
 import logging
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from helpers import draw
+from helpers import TINY, draw
 
-from musicldm.clap import CLAP
+from musicldm.clap import CLAP, Tokenizer
 
-SAME = 1e-6  # batch size changes the order of summation
+SAME = 1e-6  # batch size and fused products change the order of summation
+SAME_DB = 1e-3  # transformers' feature extractor keeps its spectra in complex64
+HEARD = 1e-5  # what that difference is worth in an embedding
 
 
 def test_embeddings_have_unit_norm(tiny):
@@ -74,32 +79,112 @@ def test_the_rate_matters(tiny):
     assert (tiny.clap.embed_audio(wave, 16000) - tiny.clap.embed_audio(wave, 22050)).abs().max() > 1e-3
 
 
-class ReturnsTensor(torch.nn.Module):
-    """transformers 4: the features themselves."""
+@pytest.fixture(scope="module")
+def theirs():
+    """transformers' model, tokenizer and feature extractor of the same folder."""
+    from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
-    def __init__(self, model):
-        super().__init__()
-        self.model, self.config, self.device, self.dtype = model, model.config, model.device, model.dtype
-
-    def get_text_features(self, *args, **kwargs):
-        output = self.model.get_text_features(*args, **kwargs)
-        return output if isinstance(output, torch.Tensor) else output.pooler_output
-
-
-class ReturnsOutput(ReturnsTensor):
-    """transformers 5: an object that holds them."""
-
-    def get_text_features(self, *args, **kwargs):
-        class Output:
-            pooler_output = super(ReturnsOutput, self).get_text_features(*args, **kwargs)
-
-        return Output()
+    return (
+        ClapModel.from_pretrained(TINY / "text_encoder").eval(),
+        AutoTokenizer.from_pretrained(TINY / "tokenizer"),
+        ClapFeatureExtractor.from_pretrained(TINY / "feature_extractor"),
+    )
 
 
-@pytest.mark.parametrize("kind", [ReturnsTensor, ReturnsOutput])
-def test_both_generations_of_transformers_are_understood(tiny, kind):
-    clap = CLAP(kind(tiny.text_encoder), tiny.tokenizer, tiny.feature_extractor)
-    assert torch.equal(clap.embed_text(["a waltz"]), tiny.clap.embed_text(["a waltz"]))
+def unit(features):
+    """transformers 4 returns the embedding, transformers 5 an object that holds it."""
+    embedding = features if isinstance(features, torch.Tensor) else features.pooler_output
+    return torch.nn.functional.normalize(embedding, dim=-1)
+
+
+TEXTS = [
+    "",
+    "a slow piano ballad in a minor key, 72 bpm",
+    "AC/DC\n\ttab",
+    " 日本語 café",
+    "a <mask> and </s> b <pad> c",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_tokens_are_transformers(tiny, theirs, text):
+    assert tiny.tokenizer([text]) == theirs[1]([text])["input_ids"]
+
+
+@torch.no_grad()
+def test_text_embeddings_are_transformers(tiny, theirs):
+    model, tokenizer, _ = theirs
+    tokens = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    expected = unit(model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"]))
+    got = tiny.clap.embed_text(TEXTS)
+    assert (got - expected).abs().max() < SAME
+    assert (got.roll(1, 0) - expected).abs().max() > 100 * SAME
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seconds", [0.3, 3.0, 10.0])
+def test_audio_embeddings_are_transformers(tiny, theirs, seconds):
+    model, _, extractor = theirs
+    waves = 0.3 * draw(2, round(48000 * seconds))
+    features = extractor(list(waves.numpy()), sampling_rate=48000, return_tensors="pt")
+    assert (tiny.clap.features(waves, 48000) - features["input_features"]).abs().max() < SAME_DB
+    expected = unit(model.get_audio_features(**features))
+    got = tiny.clap.embed_audio(waves, 48000)
+    assert (got - expected).abs().max() < HEARD
+    assert (got.flip(0) - expected).abs().max() > 10 * HEARD
+
+
+def test_a_tokenizer_is_the_same_from_its_json_and_from_its_pairs(tiny, tmp_path):
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        shutil.copy(TINY / "tokenizer" / name, tmp_path)
+    pairs = Tokenizer.load(tmp_path)
+    assert pairs.core.get_vocab() == tiny.tokenizer.core.get_vocab()
+    assert (pairs(TEXTS), pairs.max_length) == (tiny.tokenizer(TEXTS), tiny.tokenizer.max_length)
+    pairs.save_pretrained(tmp_path / "saved")
+    saved = Tokenizer.load(tmp_path / "saved")
+    assert (saved(TEXTS), saved.max_length) == (pairs(TEXTS), pairs.max_length)
+
+
+def test_another_tokenizer_than_roberta_s_is_refused(tmp_path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (TINY / "tokenizer" / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text.replace("<pad>", "[PAD]"), encoding="utf-8")
+    with pytest.raises(ValueError, match="another tokenizer than RoBERTa's"):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_prompt_needs_no_transformers():
+    """Loading, reading a prompt: the import of transformers waits for a clip."""
+    code = f"""
+import sys
+from musicldm import MusicLDMPipeline
+pipe = MusicLDMPipeline.from_pretrained({str(TINY)!r})
+pipe.clap.embed_text(["a waltz"])
+assert "transformers" not in sys.modules
+pipe.clap.embed_audio([0.0, 0.1, 0.2] * 1000, 16000)
+assert "transformers" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_training_drops_out_and_keeps_the_statistics_of_the_bins(tiny):
+    model = copy.deepcopy(tiny.text_encoder)
+    clap, wave = CLAP(model, tiny.tokenizer, tiny.feature_extractor), 0.3 * draw(1, 8000)
+    assert model.config.audio.hidden_dropout_prob > 0 < model.config.text.hidden_dropout_prob
+    held = [statistic.clone() for statistic in model.audio.statistics]
+    for embed in (lambda: clap.embed_text(["a waltz"]), lambda: clap.embed_audio(wave, 16000)):
+        model.eval()
+        assert torch.equal(embed(), embed())
+        model.train()
+        assert (embed() - embed()).abs().max() > 1e-3
+    assert all(torch.equal(a, b) for a, b in zip(held, model.audio.statistics, strict=True))
+
+
+def test_too_much_is_named(tiny):
+    with pytest.raises(ValueError, match="got 513 tokens, expected at most 512"):
+        tiny.text_encoder.text(torch.zeros(1, 513, dtype=torch.long), torch.ones(1, 513, dtype=torch.bool))
+    with pytest.raises(ValueError, match="got 1025 frames, expected at most 1024"):
+        tiny.text_encoder.audio(torch.zeros(1, 1, 1025, 64))
 
 
 def test_empty_audio_is_named(tiny):
@@ -110,18 +195,18 @@ def test_empty_audio_is_named(tiny):
 
 
 def test_gradients_of_the_audio_side_are_its_slopes(tiny):
-    """Batch norm's weight among them, whose gradient torch's CPU kernel got wrong (see `clap`)."""
+    """Batch norm's weight among them, whose gradient torch's CPU kernel got wrong (see `clap.audio`)."""
     model = copy.deepcopy(tiny.text_encoder).double()
     clap = CLAP(model, tiny.tokenizer, tiny.feature_extractor)
     features = clap.features(0.3 * draw(1, 8000), 16000)
-    features["input_features"] = features["input_features"].double().requires_grad_()
-    norm = model.audio_model.audio_encoder.batch_norm
+    features = features.double().requires_grad_()
+    norm = model.audio.get_submodule("audio_model.audio_encoder.batch_norm")
     target = draw(512, seed=1).double()
 
     def value():
         return clap.encode_audio(features)[0] @ target
 
-    for leaf in (features["input_features"], norm.weight, norm.bias):
+    for leaf in (features, norm.weight, norm.bias):
         (gradient,) = torch.autograd.grad(value(), leaf)
         direction = draw(*leaf.shape, seed=2).double()
         slopes = []

@@ -14,7 +14,6 @@ from torch import Tensor
 from musicldm import __version__
 from musicldm.checkpoint import check_index, empty_network, hub_tensors, load_front_end, model_index
 
-from . import diffusers_layout
 from .hub_folder import NETWORKS, find_weights
 from .mapping import convert, invert
 from .original_facts import read_facts
@@ -154,12 +153,9 @@ def _checked(root: Path, name: str) -> Network:
     """A network of a hub folder, through our own tables and back: every tensor accounted for."""
     path = root / name / "config.json"
     config, files = read_json(path), find_weights(root / name, name)
-    if name == "text_encoder":
-        table, targets = diffusers_layout.CLAP, hub_tensors(name, config, str(path))
-    else:
-        module, table = empty_network(name, config, str(path))
-        targets = module.state_dict()
-    tensors: dict[str, Tensor] = invert(table, convert(table, files.read(), targets, where=files.where))
+    module, table = empty_network(name, config, str(path))
+    filled = convert(table, files.read(), module.state_dict(), where=files.where)
+    tensors: dict[str, Tensor] = invert(table, filled)
     return Network(name, config, tensors, root / name)
 
 

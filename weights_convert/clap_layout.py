@@ -1,8 +1,8 @@
 """CLAP as transformers writes it: what a config may say, and which tensors follow from it.
 
-The text encoder is transformers' own class, so there is no table to a module of ours. What its weights must
-be called and how large they must be is written down here, so that a file can be checked, and the authors'
-file converted, before anything is built.
+What the weights must be called and how large they must be is written down here, so that a file can be
+checked, and the authors' file converted, before anything is built; and so that the audio tower, which
+transformers runs, can hold its weights before transformers is imported.
 
 Source: transformers 4.51.3, modeling_clap.py, ClapModel without fusion; checked against its state dict.
 """
@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .hub_config import COUNT, COUNTS, LAYERS, NUMBER, ConfigError, Kind, check_kinds
+from .hub_config import COUNT, COUNTS, LAYERS, NUMBER, ConfigError, Kind, check_kinds, tupled
 
-__all__ = ["clap_facts", "clap_tensors"]
+__all__ = ["audio_tensors", "audio_to_hub", "clap_facts", "clap_tensors", "clap_to_hub", "text_constants"]
 
 Shapes = dict[str, tuple[int, ...]]
 
+_SHARE = Kind("a number from 0, less than 1", lambda v: type(v) in (int, float) and 0 <= v < 1)
 _PAIR = Kind("two equal whole numbers", lambda v: COUNTS.accepts(v) and len(v) == 2 and v[0] == v[1])
 
 _TEXT: Mapping[str, Kind] = {
@@ -32,6 +33,8 @@ _TEXT: Mapping[str, Kind] = {
     "max_position_embeddings": COUNT,
     "type_vocab_size": COUNT,
     "layer_norm_eps": NUMBER,
+    "hidden_dropout_prob": _SHARE,
+    "attention_probs_dropout_prob": _SHARE,
 }
 _AUDIO: Mapping[str, Kind] = {
     "patch_embeds_hidden_size": COUNT,
@@ -44,21 +47,31 @@ _AUDIO: Mapping[str, Kind] = {
     "spec_size": COUNT,
     "mlp_ratio": NUMBER,
     "layer_norm_eps": NUMBER,
+    "hidden_dropout_prob": _SHARE,
+    "attention_probs_dropout_prob": _SHARE,
+    "drop_path_rate": _SHARE,
 }
+_JOINT: Mapping[str, Kind] = {"projection_dim": COUNT, "logit_scale_init_value": NUMBER}
 _TEXT_DEFAULTS = {  # of transformers' classes: what an absent key means
     "vocab_size": 50265, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
     "intermediate_size": 3072, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-12,
+    "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
 }  # fmt: skip
 _AUDIO_DEFAULTS = {
     "patch_embeds_hidden_size": 96, "depths": [2, 2, 6, 2], "num_attention_heads": [4, 8, 16, 32],
     "window_size": 8, "num_mel_bins": 64, "patch_size": 4, "patch_stride": [4, 4], "spec_size": 256,
     "mlp_ratio": 4.0, "layer_norm_eps": 1e-5,
+    "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.0, "drop_path_rate": 0.0,
 }  # fmt: skip
-_FIXED_TEXT = {"hidden_act": "gelu", "position_embedding_type": "absolute", "projection_hidden_act": "relu"}
+_JOINT_DEFAULTS = {"projection_dim": 512, "logit_scale_init_value": 1 / 0.07}
+_FIXED_TEXT = {
+    "hidden_act": "gelu", "position_embedding_type": "absolute", "projection_hidden_act": "relu",
+    "pad_token_id": 1, "initializer_factor": 1.0,
+}  # fmt: skip
 _FIXED_AUDIO = {
     "hidden_act": "gelu", "enable_fusion": False, "enable_patch_layer_norm": True,
     "flatten_patch_embeds": True, "patch_embed_input_channels": 1, "qkv_bias": True,
-    "projection_hidden_act": "relu",
+    "projection_hidden_act": "relu", "initializer_factor": 1.0,
 }  # fmt: skip
 _REFUSED = ("auto_map", "quantization_config")  # would make transformers fetch or run something else
 _ATTENTION = (None, "eager", "sdpa")  # another name may be code on the hub
@@ -67,9 +80,10 @@ LARGEST_SPEC = 1 << 12  # of the audio tower's square; the published one has 256
 
 
 def clap_facts(hub: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
-    """A ClapModel's JSON -> {"text": sizes, "audio": sizes, "joint": {"projection_dim": n}}, without gaps.
+    """A ClapModel's JSON -> {"text": ..., "audio": ..., "joint": ...}, keys of the hub's, without gaps,
+    lists as tuples.
 
-    `where` names the file in the error. Keys that are not checked here are transformers' business.
+    `where` names the file in the error. Keys that are not checked here have no effect on this model.
     Raises ConfigError with every mis-typed, absurd and unsupported value.
     """
     parts = {"text_config": hub.get("text_config"), "audio_config": hub.get("audio_config")}
@@ -82,11 +96,11 @@ def clap_facts(hub: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
             + "); are two folders swapped?"
         )
     text, audio = {**_TEXT_DEFAULTS, **hub["text_config"]}, {**_AUDIO_DEFAULTS, **hub["audio_config"]}
-    joint = {"projection_dim": hub.get("projection_dim", 512)}
+    joint = {key: hub.get(key, default) for key, default in _JOINT_DEFAULTS.items()}
     problems = [
         *check_kinds(_TEXT, text),
         *check_kinds(_AUDIO, audio),
-        *check_kinds({"projection_dim": COUNT}, joint),
+        *check_kinds(_JOINT, joint),
         *_unsupported(_FIXED_TEXT, text),
         *_unsupported(_FIXED_AUDIO, audio),
         *(f"refused      {key}" for key in _REFUSED for part in (hub, text, audio) if part.get(key)),
@@ -102,9 +116,33 @@ def clap_facts(hub: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"CLAP config: {where} does not describe MusicLDM's:\n  " + "\n  ".join(problems))
     return {
         "text": {key: text[key] for key in _TEXT},
-        "audio": {key: audio[key] for key in _AUDIO},
+        "audio": {key: tupled(audio[key]) for key in _AUDIO},
         "joint": joint,
     }
+
+
+def clap_to_hub(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What `clap_facts` gives -> a ClapModel's JSON. What transformers wants said twice is said twice."""
+    joint = facts["joint"]
+    width = joint["projection_dim"]
+    text = {"model_type": "clap_text_model", **facts["text"], **_FIXED_TEXT, "projection_dim": width}
+    return {
+        "architectures": ["ClapModel"],
+        "model_type": "clap",
+        "initializer_factor": 1.0,
+        **joint,
+        "projection_hidden_act": "relu",
+        "text_config": text,
+        "audio_config": {"model_type": "clap_audio_model", **audio_to_hub(facts["audio"], width)},
+    }
+
+
+def audio_to_hub(audio: Mapping[str, Any], projection_dim: int) -> dict[str, Any]:
+    """The "audio" of `clap_facts` -> a ClapAudioConfig's JSON."""
+    widths = _widths(audio)
+    derived = {"hidden_size": widths[-1], "num_hidden_layers": len(widths), "projection_dim": projection_dim}
+    lists = {key: list(value) for key, value in audio.items() if isinstance(value, tuple)}
+    return {**audio, **lists, **_FIXED_AUDIO, **derived}
 
 
 def _unsupported(fixed: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
@@ -140,14 +178,33 @@ def _widths(audio: Mapping[str, Any]) -> list[int]:
 
 def clap_tensors(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
     """The tensors of a ClapModel of these sizes, on the meta device; not the text tower's constants."""
-    joint = facts["joint"]["projection_dim"]
+    joint, text = facts["joint"]["projection_dim"], facts["text"]
     shapes: Shapes = {"logit_scale_a": (), "logit_scale_t": ()}
-    text, audio = facts["text"], facts["audio"]
-    for side, width in (("text", text["hidden_size"]), ("audio", _widths(audio)[-1])):
-        shapes |= _linear(f"{side}_projection.linear1", width, joint)
-        shapes |= _linear(f"{side}_projection.linear2", joint, joint)
-    shapes |= _text(text) | _audio(audio)
+    shapes |= _projection("text", text["hidden_size"], joint) | _text(text)
+    return _empty(shapes) | audio_tensors(facts["audio"], joint)
+
+
+def audio_tensors(audio: Mapping[str, Any], projection_dim: int) -> dict[str, Tensor]:
+    """The tensors of a ClapAudioModelWithProjection, on the meta device: a ClapModel's audio side."""
+    return _empty(_projection("audio", _widths(audio)[-1], projection_dim) | _audio(audio))
+
+
+def text_constants(positions: int) -> dict[str, Tensor]:
+    """What some versions of transformers save beside the weights and ask for again: 0, 1, ... and zeros."""
+    return {
+        "text_model.embeddings.position_ids": torch.arange(positions)[None],
+        "text_model.embeddings.token_type_ids": torch.zeros(1, positions, dtype=torch.int64),
+    }
+
+
+def _empty(shapes: Shapes) -> dict[str, Tensor]:
     return {name: torch.empty(shape, dtype=_dtype(name), device="meta") for name, shape in shapes.items()}
+
+
+def _projection(side: str, width: int, joint: int) -> Shapes:
+    return _linear(f"{side}_projection.linear1", width, joint) | _linear(
+        f"{side}_projection.linear2", joint, joint
+    )
 
 
 def _dtype(name: str) -> torch.dtype:

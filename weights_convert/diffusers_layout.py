@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from .clap_layout import text_constants
 from .mapping import FOLD, SQUEEZE, Rule, Table, rule
 
 __all__ = ["CLAP", "UNET", "VAE", "vocoder"]
@@ -133,17 +134,38 @@ def _folded(ours: str, theirs: str) -> list[Rule]:
 
 
 _EMBEDDINGS = "text_model.embeddings"
+_TEXT_LAYER = "text_model.encoder.layer.{i}"
 
 
-def _positions(clap: Mapping[str, Tensor]) -> int:
-    return len(clap[f"{_EMBEDDINGS}.position_embeddings.weight"])
+def _constant(name: str) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    return lambda clap: text_constants(len(clap["text.positions.weight"]))[name]
 
 
 CLAP = Table(
     "CLAP",
-    (rule("{rest}", "{rest}"),),
-    added={  # some versions of transformers save these constants, and ask for them again
-        f"{_EMBEDDINGS}.position_ids": lambda clap: torch.arange(_positions(clap))[None],
-        f"{_EMBEDDINGS}.token_type_ids": lambda clap: torch.zeros(1, _positions(clap), dtype=torch.int64),
-    },
+    (
+        rule("logit_scale_{side}", "logit_scale_{side}"),
+        rule("text.words.weight", f"{_EMBEDDINGS}.word_embeddings.weight"),
+        rule("text.positions.weight", f"{_EMBEDDINGS}.position_embeddings.weight"),
+        rule("text.kinds.weight", f"{_EMBEDDINGS}.token_type_embeddings.weight"),
+        rule("text.norm.{p}", f"{_EMBEDDINGS}.LayerNorm.{{p}}"),
+        rule(
+            "text.layers.{i}.qkv.{p}",
+            *(f"{_TEXT_LAYER}.attention.self.{x}.{{p}}" for x in ("query", "key", "value")),
+        ),
+        *(
+            rule(f"text.layers.{{i}}.{ours}.{{p}}", f"{_TEXT_LAYER}.{theirs}.{{p}}")
+            for ours, theirs in (
+                ("out", "attention.output.dense"),
+                ("norm1", "attention.output.LayerNorm"),
+                ("ff1", "intermediate.dense"),
+                ("ff2", "output.dense"),
+                ("norm2", "output.LayerNorm"),
+            )
+        ),
+        rule("text.pool.{p}", "text_model.pooler.dense.{p}"),
+        *(rule(f"text.project{n}.{{p}}", f"text_projection.linear{n}.{{p}}") for n in (1, 2)),
+        rule("audio.{rest}", "{rest}"),  # run by transformers, under its names
+    ),
+    added={name: _constant(name) for name in text_constants(0)},
 )

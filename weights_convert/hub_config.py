@@ -10,8 +10,9 @@ from typing import Any
 
 __all__ = [
     "BOOKKEEPING", "COUNT", "COUNTS", "LAYERS", "NUMBER", "TABLES", "UNET", "VAE", "VOCODER", "ConfigError",
-    "ConfigTable", "Kind", "check_front_end", "check_kinds", "check_scheduler", "tupled", "unet_from_hub",
-    "unet_to_hub", "vae_from_hub", "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
+    "ConfigTable", "Kind", "check_front_end", "check_kinds", "check_scheduler", "front_end_from_hub",
+    "front_end_to_hub", "tupled", "unet_from_hub", "unet_to_hub", "vae_from_hub",
+    "vae_to_hub", "vocoder_from_hub", "vocoder_to_hub",
 ]  # fmt: skip
 
 
@@ -146,21 +147,28 @@ def check_kinds(kinds: Mapping[str, Kind], values: Mapping[str, Any]) -> list[st
     ]
 
 
-_FRONT_END = {  # of CLAP's feature extractor; transformers builds mel banks of these sizes at once
+_FRONT_END = {  # of CLAP's feature extractor and tokenizer
     "feature_size": Kind("a whole number from 1 to 1024", lambda value: _count(value, 1 << 10)),
     "fft_window_size": Kind("a whole number from 1 to 16384", lambda value: _count(value, 1 << 14)),
     "nb_frequency_bins": Kind("a whole number from 1 to 16384", lambda value: _count(value, 1 << 14)),
     "hop_length": COUNT,
     "sampling_rate": Kind("a whole number from 1 to 2^20", lambda value: _count(value, 1 << 20)),
     "nb_max_samples": Kind("a whole number from 1 to 2^26", lambda value: _count(value, 1 << 26)),
-    "max_length_s": NUMBER,
+    "max_length_s": Kind("whole seconds from 1 to 600", lambda value: _count(value, 600)),
+    "frequency_min": Kind("a number from 0", lambda v: v == 0 or NUMBER.accepts(v)),
+    "frequency_max": NUMBER,
     "model_max_length": Kind("a positive number", lambda v: type(v) in (int, float) and v > 0),
 }
+_FRONT_END_DEFAULTS = {  # of transformers' ClapFeatureExtractor: what an absent key means
+    "feature_size": 64, "sampling_rate": 48000, "hop_length": 480, "max_length_s": 10,
+    "fft_window_size": 1024, "frequency_min": 0, "frequency_max": 14000,
+}  # fmt: skip
+_FRONT_END_FIXED = {"padding": "repeatpad", "padding_value": 0.0}
 _FRONT_END_CLASSES = ("RobertaTokenizer", "RobertaTokenizerFast", "ClapFeatureExtractor")
 
 
 def check_front_end(hub: Mapping[str, Any], class_key: str, mel_bins: int, where: str) -> None:
-    """A tokenizer's or feature extractor's JSON, before transformers acts on it. `where` names the file.
+    """A tokenizer's or feature extractor's JSON. `where` names the file.
 
     Raises ConfigError if it asks for another class, for code from elsewhere, for absurd sizes, or for other
     mel bins than the model hears.
@@ -175,6 +183,44 @@ def check_front_end(hub: Mapping[str, Any], class_key: str, mel_bins: int, where
         problems.append(f"unsupported  {class_key} = {said!r:.80}: only {', '.join(_FRONT_END_CLASSES)}")
     if problems:
         raise ConfigError(f"front end: {where} is not MusicLDM's:\n  " + "\n  ".join(problems))
+
+
+def front_end_from_hub(hub: Mapping[str, Any], mel_bins: int, where: str) -> dict[str, Any]:
+    """preprocessor_config.json -> the settings that count, under the hub's names, without gaps.
+
+    Raises ConfigError as `check_front_end` does, and for a padding that CLAP was not trained with.
+    """
+    check_front_end(hub, "feature_extractor_type", mel_bins, where)
+    facts = {key: hub.get(key, default) for key, default in _FRONT_END_DEFAULTS.items()}
+    problems = [
+        f"unsupported  {key} = {hub[key]!r:.80}: only {value!r} is supported"
+        for key, value in _FRONT_END_FIXED.items()
+        if hub.get(key, value) != value
+    ]
+    low, high, nyquist = facts["frequency_min"], facts["frequency_max"], facts["sampling_rate"] / 2
+    if not low < high <= nyquist:
+        problems.append(
+            f"absurd       frequency_min = {low}, frequency_max = {high}: expected 0 <= min < max <= "
+            f"{nyquist} Hz, half the sampling rate"
+        )
+    if problems:
+        raise ConfigError(f"front end: {where} is not MusicLDM's:\n  " + "\n  ".join(problems))
+    return facts
+
+
+def front_end_to_hub(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that `front_end_from_hub` gives -> a preprocessor_config.json that transformers reads."""
+    return {
+        "feature_extractor_type": "ClapFeatureExtractor",
+        **facts,
+        **_FRONT_END_FIXED,
+        "nb_frequency_bins": facts["fft_window_size"] // 2 + 1,
+        "nb_max_samples": facts["max_length_s"] * facts["sampling_rate"],
+        "padding_side": "right",
+        "return_attention_mask": False,
+        "top_db": None,
+        "truncation": "rand_trunc",
+    }
 
 
 def check_scheduler(hub: Mapping[str, Any], where: str) -> None:

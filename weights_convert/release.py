@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import diffusers_layout, original_layout
+from .clap_layout import text_constants
 from .hub_config import ConfigError
 from .mapping import Table, convert, invert
 from .original_config import clap_config, scheduler_config, unet_config, vae_config, vocoder_config
@@ -222,7 +223,7 @@ def _add(
 ) -> None:
     tensors = convert(table, view.tensors, targets, where=view.where)
     if name == "text_encoder":
-        tensors = invert(diffusers_layout.CLAP, tensors)  # with the constants that the hub's class saves
+        tensors |= text_constants(config["text_config"]["max_position_embeddings"])
     release.networks.append(Network(name, config, tensors, view.path))
     release.dropped += _dropped(table, view.path, view.prefix, view.tensors)
 

@@ -10,11 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicldm.checkpoint import load_front_end, load_network
-from musicldm.clap import CLAP, build_model, load_feature_extractor, load_tokenizer
-from musicldm.hub import resolve
-from weights_convert.diffusers_layout import CLAP as CLAP_TABLE
-from weights_convert.hub_folder import find_weights
+from musicldm.checkpoint import load_clap
+from musicldm.clap import CLAP
 
 from .features import FeatureId, Features, Wave, check_waves
 from .weights import state_sha256
@@ -33,12 +30,11 @@ class ClapFeature:
 
     def __init__(self, clap: CLAP, name: str) -> None:
         self.clap = clap
-        extractor = clap.feature_extractor
-        self.rate, self.dim = int(extractor.sampling_rate), clap.dim
-        seconds = extractor.nb_max_samples / self.rate
+        front, mel = clap.front_end, clap.front_end.mel
+        self.rate, self.dim = front.sampling_rate, clap.dim
         settings = (
-            f"{self.rate} Hz mono, middle {seconds:g} s, shorter ones repeated; "
-            f"{extractor.feature_size} mels {extractor.frequency_min}-{extractor.frequency_max} Hz; "
+            f"{self.rate} Hz mono, middle {front.max_length_s} s, shorter ones repeated; "
+            f"{mel.n_mels} mels {mel.f_min:g}-{mel.f_max:g} Hz; "
             f"unit norm; {str(clap.model.dtype).removeprefix('torch.')}"
         )
         digest = state_sha256(clap.model.state_dict())
@@ -53,16 +49,7 @@ class ClapFeature:
         Raises CheckpointError, ConfigError or ValueError if it is neither, or does not fit.
         """
         folder = Path(id_or_folder)
-        if (folder / "config.json").is_file():
-            files = find_weights(folder, "text_encoder")
-            tensors = {k: v for k, v in files.read().items() if not CLAP_TABLE.why_ignored(k)}
-            tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-            model = build_model(folder, tensors, files.where).float()
-            clap = CLAP(model, load_tokenizer(folder), load_feature_extractor(folder))
-        else:
-            root = resolve(id_or_folder)
-            front = load_front_end(root)
-            clap = CLAP(load_network(root, "text_encoder"), front["tokenizer"], front["feature_extractor"])
+        clap = load_clap(id_or_folder)
         clap.model.to(device)
         return cls(clap, folder.name if folder.is_dir() else os.fspath(id_or_folder))
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from musicldm.checkpoint import save_network
+from musicldm.checkpoint import load_clap, save_network
 from musicldm.clap import CLAP
 from musicldm.mel import MUSICLDM_16K
 
-from .clap_parts import read_clap, start_clap
+from .clap_parts import start_clap
 from .config import ConfigError, key
 from .contrastive import contrastive, retrieval
 from .data import ClipSource, clip_store, sources
@@ -86,8 +86,7 @@ class CLAPStage(Stage):
     ) -> None:
         self.clap, self.settings, self.group, self.scratch = clap, settings, group, scratch
         self.model = clap.model.to(group.device)
-        self.norm: nn.BatchNorm2d = self.model.audio_model.audio_encoder.batch_norm
-        about = {"what": "clap features", "front": clap.feature_extractor.to_json_string()}
+        about = {"what": "clap features", "front": clap.front_end.facts()}
         self._remembered = Remembered(store, about)
         self.networks = nn.ModuleDict({"clap": self.model})
         self.averaged = ("clap",)
@@ -104,7 +103,7 @@ class CLAPStage(Stage):
         """From scratch: mean and variance of each mel bin, in dB, over the first batch of all processes."""
         if not self.scratch:
             return
-        sums = torch.zeros(3, self.norm.num_features, dtype=torch.float64)
+        sums = torch.zeros(3, self.model.config.audio.num_mel_bins, dtype=torch.float64)
         for batch, _ in share:
             values = self._features(batch).double().flatten(0, 2)  # frames of all, bins
             sums += torch.stack(
@@ -112,12 +111,13 @@ class CLAPStage(Stage):
             )
         total, squares, count = self.group.sum(sums)
         mean = total / count
-        self.norm.running_mean.copy_(mean)  # type: ignore[union-attr]
-        self.norm.running_var.copy_(squares / count - mean.square())  # type: ignore[union-attr]
+        for held, measured in zip(
+            self.model.audio.statistics, (mean, squares / count - mean.square()), strict=True
+        ):
+            held.copy_(measured)
 
     def loss(self, batch: Batch, step: int, draws: Draws) -> Loss:
         """Of all pairs of clip and caption in a batch."""
-        self.norm.eval()
         with torch.no_grad():
             self.model.logit_scale_a.clamp_(0.0, LARGEST_LOG_SCALE)
         audio, text = self._embedded(batch)
@@ -140,17 +140,14 @@ class CLAPStage(Stage):
         save_front_end(folder, self.clap)
 
     def _embedded(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        features = self._features(batch)
-        longer = torch.zeros(len(features), 1, dtype=torch.bool)  # clips are cut to what the tower hears
-        heard = self.clap.encode_audio({"input_features": features, "is_longer": longer})
-        return heard, self.clap.encode_text(batch["caption"])
+        return self.clap.encode_audio(self._features(batch)), self.clap.encode_text(batch["caption"])
 
     def _features(self, batch: Batch) -> Tensor:
         """-> (b, 1, t, f) in dB, on the CPU, where they are made."""
         wave = batch["wave"]
 
         def make(places: list[int]) -> Tensor:
-            return self.clap.features(wave[places], MUSICLDM_16K.sampling_rate)["input_features"]
+            return self.clap.features(wave[places], MUSICLDM_16K.sampling_rate)
 
         return self._remembered(batch["key"], make, torch.device("cpu"))
 
@@ -158,7 +155,7 @@ class CLAPStage(Stage):
 def save_front_end(folder: Path, clap: CLAP) -> None:
     """tokenizer/ and feature_extractor/ of the hub's layout."""
     clap.tokenizer.save_pretrained(folder / "tokenizer")
-    clap.feature_extractor.save_pretrained(folder / "feature_extractor")
+    clap.front_end.save_pretrained(folder / "feature_extractor")
 
 
 def build(config: Config, group: Group) -> tuple[CLAPStage, ClipSource, ClipSource | None]:
@@ -179,7 +176,7 @@ def build(config: Config, group: Group) -> tuple[CLAPStage, ClipSource, ClipSour
         if group.first and begun is None:
             save_front_end(output, clap)  # at once: a resumed run reads words as this one does
     elif parts.clap or parts.init:
-        clap = read_clap(str(parts.clap or parts.init))
+        clap = load_clap(str(parts.clap or parts.init))
     else:
         raise ConfigError(
             "parts: got neither init nor clap, expected a folder or hub id to train on, or clap = "

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from musicldm.checkpoint import load_front_end, load_network
-from musicldm.clap import CLAP, load_feature_extractor, load_tokenizer, new_feature_extractor, new_model
-from musicldm.hub import resolve
+from musicldm.checkpoint import load_feature_extractor
+from musicldm.clap import CLAP, AudioTowerConfig, ClapConfig, ClapModel, FrontEnd, Tokenizer
 from musicldm.presets import CLAP_16K
 from weights_convert.clap_layout import clap_facts
-from weights_convert.hub_config import check_front_end
+from weights_convert.hub_config import front_end_from_hub
 
 from .config import ConfigError
 from .parts import PRESET
 from .stage import seed_of
 from .tokenizer import train_tokenizer
 
-__all__ = ["CLAP_SMALL", "FRONT_END", "FRONT_END_SMALL", "read_clap", "start_clap"]
+__all__ = ["CLAP_SMALL", "FRONT_END", "FRONT_END_SMALL", "start_clap"]
 
 # Trains on one core: 4.6 million parameters with a vocabulary of 4,096. The audio tower sees a picture of
 # 128 x 128, for which 10 s may have 256 frames at most: hence the other hop.
@@ -44,12 +44,6 @@ FRONT_END_SMALL: dict[str, Any] = {**FRONT_END, "hop_length": 1920, "fft_window_
 PRESETS = {"16k": (CLAP_16K, FRONT_END), "small": (CLAP_SMALL, FRONT_END_SMALL)}
 
 
-def read_clap(source: str) -> CLAP:
-    """The CLAP of a folder or hub id, to be trained on. Raises as `checkpoint.load_components` does."""
-    front = load_front_end(resolve(source))
-    return CLAP(load_network(source, "text_encoder"), front["tokenizer"], front["feature_extractor"])
-
-
 def start_clap(
     source: str | Mapping[str, Any],
     front_end: Mapping[str, Any],
@@ -68,28 +62,20 @@ def start_clap(
     """
     config, front = _config(source)
     where = f"parts.clap {source}" if isinstance(source, str) else "parts.clap"
-    limit = clap_facts(config, where)["text"]["max_position_embeddings"] - 2
+    sizes = ClapConfig.from_facts(clap_facts(config, where))
+    mel_bins = sizes.audio.num_mel_bins
     if begun is not None:
-        tokenizer, extractor = (
-            load_tokenizer(begun / "tokenizer"),
-            load_feature_extractor(begun / "feature_extractor"),
-        )
+        tokenizer = Tokenizer.load(begun / "tokenizer")
+        extractor = load_feature_extractor(begun / "feature_extractor", mel_bins)
     else:
-        tokenizer = train_tokenizer(captions, vocab_size, limit)
+        tokenizer = train_tokenizer(captions, vocab_size, sizes.text.max_tokens)
         settings = {**front, **front_end}
-        check_front_end(settings, "", 64, "parts.feature_extractor")
-        if type(settings.get("max_length_s", 10)) is not int:
-            raise ConfigError(
-                f"parts.feature_extractor.max_length_s: got {settings['max_length_s']!r}, expected whole "
-                "seconds (transformers cannot read others back)"
-            )
-        extractor = new_feature_extractor(settings)
-    config["text_config"]["vocab_size"] = len(tokenizer)
-    facts = clap_facts(config, where)
-    _check_frames(extractor, facts["audio"])
+        extractor = FrontEnd.from_facts(front_end_from_hub(settings, mel_bins, "parts.feature_extractor"))
+    _check_frames(extractor, sizes.audio)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of(seed, "start", "clap"))
-        model = new_model(_complete(config, facts))
+        model = ClapModel(replace(sizes, text=replace(sizes.text, vocab_size=len(tokenizer))))
+        model.reset_parameters()
     return CLAP(model.eval(), tokenizer, extractor)
 
 
@@ -107,32 +93,12 @@ def _config(source: str | Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return config, front
 
 
-def _complete(config: dict[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What transformers wants said twice: the audio tower's last width, the joint width in each tower."""
-    audio = facts["audio"]
-    width = audio["patch_embeds_hidden_size"] << (len(audio["depths"]) - 1)
-    joint = facts["joint"]["projection_dim"]
-    return {
-        **config,
-        "projection_dim": joint,
-        "text_config": {**config["text_config"], "projection_dim": joint},
-        "audio_config": {
-            **config["audio_config"],
-            "projection_dim": joint,
-            "hidden_size": width,
-            "num_hidden_layers": len(audio["depths"]),
-        },
-    }
-
-
-def _check_frames(extractor: Any, audio: Mapping[str, Any]) -> None:
+def _check_frames(extractor: FrontEnd, audio: AudioTowerConfig) -> None:
     """The audio tower folds time into the rows of a square: what does not fit into it, it refuses."""
-    frames = extractor.nb_max_samples // extractor.hop_length + 1
-    most = audio["spec_size"] * (audio["spec_size"] // audio["num_mel_bins"])
-    if frames > most:
+    if extractor.frames > audio.max_frames:
         raise ConfigError(
-            f"parts.feature_extractor: {extractor.nb_max_samples / extractor.sampling_rate:g} s are {frames} "
-            f"frames of {extractor.hop_length} samples, and an audio tower with spec_size "
-            f"{audio['spec_size']} and {audio['num_mel_bins']} mel bins takes {most}; make hop_length "
-            "larger, or max_length_s smaller"
+            f"parts.feature_extractor: {extractor.max_length_s} s are {extractor.frames} frames of "
+            f"{extractor.mel.hop_length} samples, and an audio tower with spec_size {audio.spec_size} and "
+            f"{audio.num_mel_bins} mel bins takes {audio.max_frames}; make hop_length larger, or "
+            "max_length_s smaller"
         )

@@ -210,7 +210,7 @@ def build(config: Config, group: Group) -> tuple[Stage, ClipSource, ClipSource |
         vae=network_part("vae", parts.vae or parts.init, config.seed).network,
         text_encoder=clap.model,
         tokenizer=clap.tokenizer,
-        feature_extractor=clap.feature_extractor,
+        feature_extractor=clap.front_end,
         unet=unet.network,
         scheduler=scheduler_part(parts.scheduler or parts.init),
         vocoder=network_part("vocoder", parts.vocoder or parts.init, config.seed).network,

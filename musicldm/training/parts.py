@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicldm.checkpoint import load_front_end, load_network, load_scheduler
+from musicldm.checkpoint import load_clap, load_network, load_scheduler
 from musicldm.clap import CLAP
-from musicldm.hub import resolve
 from musicldm.presets import UNET_16K, VAE_16K, VOCODER_16K
 from musicldm.schedulers import DDIM, Scheduler
 from musicldm.unet import UNet, UNetConfig
@@ -74,9 +73,9 @@ def clap_part(source: str) -> CLAP:
         raise ConfigError(
             'parts.clap: got nothing, expected a folder or hub id with a text_encoder (or `init = "..."`)'
         )
-    front = load_front_end(resolve(source))
-    model = load_network(source, "text_encoder").requires_grad_(False)
-    return CLAP(model, front["tokenizer"], front["feature_extractor"])
+    clap = load_clap(source)
+    clap.model.requires_grad_(False)
+    return clap
 
 
 def scheduler_part(source: str) -> Scheduler:

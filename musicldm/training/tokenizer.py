@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from tokenizers import ByteLevelBPETokenizer
 
-from musicldm.clap import load_tokenizer
+from musicldm.clap.tokenizer import ROLES, SPECIAL, Tokenizer
+from weights_convert.reading import read_json
+from weights_convert.writing import write_json
 
 __all__ = ["train_tokenizer"]
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3, where RoBERTa has them; <mask> comes last
-ROLES = {
-    "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>",
-    "unk_token": "<unk>", "mask_token": "<mask>",
-}  # fmt: skip
 BYTES = 256
 
 
-def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int) -> Any:
+def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int) -> Tokenizer:
     """A tokenizer of at most `vocab_size` tokens (fewer if the captions have no more pairs to merge).
 
     Every text can be written in it, since every byte is a token. The same captions give the same tokenizer.
@@ -42,13 +37,10 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int) -
         special_tokens=list(SPECIAL),
         show_progress=False,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        bpe.save_model(folder)  # vocab.json and merges.txt, the layout that every version reads
-        vocab_file = Path(folder) / "vocab.json"
-        vocab = json.loads(vocab_file.read_text(encoding="utf-8"))
-        vocab_file.write_text(
-            json.dumps({**vocab, ROLES["mask_token"]: len(vocab)}, ensure_ascii=False), encoding="utf-8"
-        )
-        config = {**ROLES, "tokenizer_class": "RobertaTokenizer", "model_max_length": max_length}
-        (Path(folder) / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-        return load_tokenizer(Path(folder))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bpe.save_model(name)  # vocab.json and merges.txt
+        vocab = read_json(folder / "vocab.json")
+        write_json(folder / "vocab.json", {**vocab, ROLES["mask_token"]: len(vocab)})
+        write_json(folder / "tokenizer_config.json", {"model_max_length": max_length})
+        return Tokenizer.load(folder)
