@@ -188,7 +188,8 @@ def test_eight_pairs_are_learnt_and_the_folder_is_a_checkpoint_s(tmp_path):
     stage = make()
     train(stage, config(tmp_path, 70, batch=8, every=100), DATA)
     loss = losses(tmp_path, "contrast/loss")
-    assert loss[0] == pytest.approx(math.log(8), abs=0.5)  # it knew nothing
+    # it knew nothing; random towers are not indifferent either (2.1 to 3.0 over a dozen seeds)
+    assert loss[0] == pytest.approx(math.log(8), abs=1)
     assert loss[-1] < loss[0] / 4
     assert losses(tmp_path, "contrast/retrieval")[-1] == 1.0
     read = load_clap(tmp_path)

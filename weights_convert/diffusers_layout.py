@@ -138,16 +138,16 @@ _TEXT_LAYER = "text_model.encoder.layer.{i}"
 
 
 def _constant(name: str) -> Callable[[Mapping[str, Tensor]], Tensor]:
-    return lambda clap: text_constants(len(clap["text.positions.weight"]))[name]
+    return lambda clap: text_constants(len(clap["text.positions"]))[name]
 
 
 CLAP = Table(
     "CLAP",
     (
         rule("logit_scale_{side}", "logit_scale_{side}"),
-        rule("text.words.weight", f"{_EMBEDDINGS}.word_embeddings.weight"),
-        rule("text.positions.weight", f"{_EMBEDDINGS}.position_embeddings.weight"),
-        rule("text.kinds.weight", f"{_EMBEDDINGS}.token_type_embeddings.weight"),
+        rule("text.words", f"{_EMBEDDINGS}.word_embeddings.weight"),
+        rule("text.positions", f"{_EMBEDDINGS}.position_embeddings.weight"),
+        rule("text.kinds", f"{_EMBEDDINGS}.token_type_embeddings.weight"),
         rule("text.norm.{p}", f"{_EMBEDDINGS}.LayerNorm.{{p}}"),
         rule(
             "text.layers.{i}.qkv.{p}",

@@ -48,7 +48,8 @@ class Op:
     """How sources become a target of a given shape, and how a target becomes that many sources again.
 
     part: (i, n) if the target is the i-th of n equal shares of its source along axis 0. All shares must be
-    claimed, and `invert` joins them.
+    claimed, and `invert` joins them. On the meta device, where shapes are checked, `forward` keeps to what
+    torch does without its compiler, whose import takes two seconds.
     """
 
     name: str
@@ -60,7 +61,18 @@ class Op:
 def _fold(sources: Sequence[Tensor], shape: torch.Size) -> Tensor:
     """Weight norm: g v / |v|, the norm over all axes but the first, for transposed convolutions too."""
     g, v = sources
+    if v.is_meta:
+        g.reshape(v.new_empty(len(v)).shape)
+        return v
     return v * (g / v.flatten(1).norm(dim=1).reshape(g.shape))
+
+
+def _concatenate(sources: Sequence[Tensor], shape: torch.Size) -> Tensor:
+    if not sources[0].is_meta:
+        return torch.cat(list(sources))
+    if len({source.shape[1:] for source in sources}) > 1:
+        raise ValueError("rows of different shapes")
+    return sources[0].new_empty((sum(map(len, sources)), *sources[0].shape[1:]))
 
 
 def rows(i: int, n: int) -> Op:
@@ -69,7 +81,7 @@ def rows(i: int, n: int) -> Op:
 
 
 COPY = Op("copy", lambda s, shape: s[0], lambda target, n: [target])
-CONCAT = Op("concatenate on axis 0", lambda s, shape: torch.cat(list(s)), lambda target, n: target.chunk(n))
+CONCAT = Op("concatenate on axis 0", _concatenate, lambda target, n: target.chunk(n))
 SQUEEZE = Op(
     "1x1 convolution to linear", lambda s, shape: s[0].flatten(1), lambda target, n: [target[..., None, None]]
 )

@@ -50,6 +50,9 @@ class TextTowerConfig:
 class TextTower(nn.Module):
     """Tokens -> one embedding a prompt, not normalised.
 
+    The tables of words, positions and kinds of token are zeros until weights are loaded or
+    `reset_parameters` draws them.
+
     Source: Liu et al. 2019 (RoBERTa, arXiv 1907.11692); Wu et al. 2023 (CLAP, arXiv 2211.06687), section 2.1;
     transformers, modeling_clap.py, ClapTextModel and ClapProjectionLayer. Differs: queries, keys and values
     are one product.
@@ -59,9 +62,10 @@ class TextTower(nn.Module):
         super().__init__()
         self.config = config
         d, joint = config.hidden_size, config.projection_dim
-        self.words = nn.Embedding(config.vocab_size, d, padding_idx=PAD)
-        self.positions = nn.Embedding(config.max_position_embeddings, d, padding_idx=PAD)
-        self.kinds = nn.Embedding(config.type_vocab_size, d)
+        # zeros, not nn.Embedding: its normal draw on the meta device imports torch's compiler, two seconds
+        self.words = nn.Parameter(torch.zeros(config.vocab_size, d))
+        self.positions = nn.Parameter(torch.zeros(config.max_position_embeddings, d))
+        self.kinds = nn.Parameter(torch.zeros(config.type_vocab_size, d))
         self.norm = nn.LayerNorm(d, eps=config.layer_norm_eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.pool = nn.Linear(d, d)
@@ -80,7 +84,7 @@ class TextTower(nn.Module):
             )
         words = ids != PAD
         places = words.cumsum(1) * words + PAD
-        x = self.words(ids) + self.kinds.weight[0] + self.positions(places)
+        x = F.embedding(ids, self.words, PAD) + F.embedding(places, self.positions, PAD) + self.kinds[0]
         x = self.dropout(self.norm(x))
         for layer in self.layers:
             x = layer(x, mask[:, None, None, :])
@@ -91,11 +95,11 @@ class TextTower(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw fresh weights from torch's global generator, as transformers starts a ClapTextModel."""
+        for table in (self.words, self.positions, self.kinds):
+            table.normal_(std=0.02)
         std = (2 * self.config.hidden_size * self.config.num_hidden_layers) ** -0.5
         for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                module.weight.normal_(std=0.02)
-            elif isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear):
                 module.weight.normal_(std=std)
                 module.bias.zero_()
 
