@@ -34,7 +34,7 @@ def main() -> None:
     stage = CLAPStage(clap, CLAPSettings(), Group(), scratch=True)
     b = options.batch
     wave = 0.1 * torch.randn(b, 163840, generator=torch.Generator().manual_seed(0))
-    batch = Batch({"wave": wave, "caption": tuple(captions[:b])}, ("",) * b)
+    batch = Batch({"wave": wave, "caption": tuple(captions[:b]), "key": ("",) * b}, ("",) * b)
     begin = time.process_time()
     clap.features(wave, 16000)
     front = time.process_time() - begin
