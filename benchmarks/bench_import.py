@@ -1,4 +1,4 @@
-"""What an import costs on top of torch's own: each in a fresh process that has imported torch already.
+"""What starting costs: imports on top of torch's own, and whole commands, each in a fresh process.
 
 python benchmarks/bench_import.py
 """
@@ -9,11 +9,17 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 RUNS = 9
 MODULES = ("torch", "musicldm.unet", "musicldm.vae", "musicldm.schedulers", "musicldm.sampling", "musicldm.cli",
-           "musicldm.pipeline")  # fmt: skip
+           "musicldm.pipeline", "transformers.models.clap.modeling_clap")  # fmt: skip
+COMMANDS = {  # the demo model's, at its defaults
+    "musicldm --help": ["--help"],
+    "musicldm generate PROMPT -o FILE": ["generate", "techno, 130 bpm", "-o", "clip.wav"],
+}
 TIMER = "{}import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
 
 
@@ -24,17 +30,38 @@ def seconds(module: str) -> float:
     return float(shown.stdout)
 
 
+def command(arguments: list[str]) -> float:
+    """Wall time of a command, from nothing to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "musicldm", *arguments], cwd=folder, check=True, capture_output=True
+        )
+        return time.perf_counter() - start
+
+
 def main() -> None:
     """Interleave the runs, so that a slow moment hits every row; print and store medians."""
-    rounds = [{module: seconds(module) for module in MODULES} for _ in range(RUNS + 1)]
-    rows = [
+    rounds = [
         {
-            "import": module,
-            "median_s": round(statistics.median(r[module] for r in rounds[1:]), 4),
-            "runs": RUNS,
+            **{("import", module): seconds(module) for module in MODULES},
+            **{("command", name): command(arguments) for name, arguments in COMMANDS.items()},
         }
-        for module in MODULES  # the first round warms the file cache
-    ]
+        for _ in range(RUNS + 1)
+    ][1:]  # the first round warms the file cache
+    rows = []
+    for kind, name in rounds[0]:
+        taken = sorted(r[kind, name] for r in rounds)
+        median = round(statistics.median(taken), 4)
+        rows.append(
+            {
+                kind: name,
+                "median_s": median,
+                "from_s": round(taken[0], 4),
+                "to_s": round(taken[-1], 4),
+                "runs": RUNS,
+            }
+        )
     Path(__file__).with_name("results").joinpath("import.json").write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
         print(row)
