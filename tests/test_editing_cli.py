@@ -15,7 +15,7 @@ import musicldm.cli.edit
 import musicldm.cli.generate
 from musicldm import audio, blend
 from musicldm.cli import main
-from musicldm.editing import Region, audio_to_audio, extend, inpaint, vary
+from musicldm.editing import Region, audio_to_audio, extend, inpaint, reprompt, vary
 
 STEPS = ["--model", str(TINY), "--steps", "2", "--scheduler", "as-config", "--seed", "5", "--float32"]
 FLOAT = 1e-4  # a file of floats; another batch size
@@ -45,6 +45,8 @@ CASES = {
                        lambda *a: inpaint(*a, regions=[Region(start=0.4, end=0.8, low=4000)])),
     "extend": (["--extend", "0.5"], lambda *a: extend(*a, after=0.5)),
     "before": (["--before", "0.25", "--extend", "0.5"], lambda *a: extend(*a, after=0.5, before=0.25)),
+    "reprompt": (["--reprompt"], lambda *a: reprompt(*a)),
+    "reprompt, described": (["--reprompt", "a march"], lambda *a: reprompt(*a, source_prompt="a march")),
 }  # fmt: skip
 
 
@@ -142,6 +144,11 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(tmp_path, wav, capsy
     assert main(["edit", str(wav), "-o", str(out), "--prompt", "a", *words, *STEPS]) == 1
     assert message in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == [wav]
+
+
+def test_reprompt_wants_the_other_prompt(tmp_path, wav, capsys):
+    assert main(["edit", str(wav), "-o", str(tmp_path / "out.wav"), "--reprompt", *STEPS]) == 1
+    assert "say the other with --prompt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("content", "message"), [

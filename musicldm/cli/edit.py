@@ -46,6 +46,9 @@ def add(commands: Any) -> None:
     kinds.add_argument("--extend", type=float, metavar="SECONDS", help="carry it on for so long")
     kinds.add_argument("--before", type=float, metavar="SECONDS",
                        help="begin so long before it; goes with --extend")  # fmt: skip
+    kinds.add_argument("--reprompt", nargs="?", const="", metavar="AS_IT_IS",
+                       help="keep where things happen, change what they are: to noise under these words for "
+                       "the clip (default: its own sound), back under --prompt")  # fmt: skip
     add_prompt_options(edit)
     add_model_options(edit)
     add_sampling_options(edit, seed="a whole number that names the result; default: a new one")
@@ -82,13 +85,16 @@ def _kind(options: argparse.Namespace) -> str:
         "--strength": options.strength is not None and options.vary is None,
         "--inpaint or --band": bool(options.inpaint or options.band),
         "--extend or --before": options.extend is not None or options.before is not None,
+        "--reprompt": options.reprompt is not None,
     }
     kinds = [name for name, wanted in asked.items() if wanted]
     if len(kinds) != 1:
         raise ValueError(
             f"edit: got {' and '.join(kinds) or 'nothing to do'}, expected one of --strength, --vary, "
-            "--inpaint or --band, --extend or --before"
+            "--inpaint or --band, --extend or --before, --reprompt"
         )
+    if options.reprompt is not None and options.prompt is None:
+        raise ValueError("edit: --reprompt leads from one prompt to another; say the other with --prompt")
     if options.vary is not None and options.candidates != 1:
         raise ValueError(
             "edit: got --candidates with --vary, whose variations are the candidates; give N to it"
@@ -140,11 +146,18 @@ def _extend(pipe: Any, wave: Any, rate: int, request: Any, options: argparse.Nam
     return extend(pipe, wave, rate, request, after=after, before=before)
 
 
+def _reprompt(pipe: Any, wave: Any, rate: int, request: Any, options: argparse.Namespace) -> Any:
+    from musicldm.editing import reprompt
+
+    return reprompt(pipe, wave, rate, request, source_prompt=options.reprompt or None)
+
+
 _EDITS = {
     "--strength": _strength,
     "--vary": _vary,
     "--inpaint or --band": _inpaint,
     "--extend or --before": _extend,
+    "--reprompt": _reprompt,
 }
 
 
