@@ -92,6 +92,27 @@ def test_refinements_converge_to_the_exact_inverse(unet):
     assert errors[0] > 2 * errors[1] > 8 * errors[2]
 
 
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_refinements_find_the_inverse_whatever_the_model_predicts(prediction_type):
+    """The same model, said in three ways: its step back undoes the step there to the last digit."""
+    squared = DDIM().noise_schedule.alphas_cumprod
+
+    def model(x, timestep):
+        signal, sigma = squared[int(timestep)].sqrt(), (1 - squared[int(timestep)]).sqrt()
+        eps = smooth(x, timestep)
+        x0 = (x - sigma * eps) / signal
+        return {"epsilon": eps, "v_prediction": signal * eps - sigma * x0, "sample": x0}[prediction_type]
+
+    there, back = plans(DDIM(prediction_type=prediction_type), 10)
+    with torch.no_grad():
+        errors = [
+            distance(sample(model, back, invert(model, there, data(), refinements=n)), data())
+            for n in (0, 1, 30)
+        ]
+    assert errors[0] > errors[1] > 1e-4
+    assert errors[2] < 1e-9
+
+
 def test_no_refinement_is_the_plain_step_bit_for_bit(unet):
     denoiser, latents = Network(unet, draw(1, 12).double()), data(1)
     there, _ = plans(DDIM(), 6)

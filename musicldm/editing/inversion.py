@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from musicldm.sampling import Denoiser, denoise_step, iterate
@@ -50,7 +51,7 @@ class FixedPoint:
     """A `step` for `iterate` along an InverseDDIM plan: the implicit equation of each step, iterated.
 
     DDIM's step back from x' to x uses the model's output at x'. Plain inversion takes the output at x for it;
-    each refinement evaluates the model again at the x' found so far, and makes the step from x with that.
+    each refinement evaluates the model again at the x' found so far, and solves the step back for its start.
     Converges where the step is small against the model's slope in x; n refinements cost n + 1 evaluations.
 
     Source: Pan et al. 2023 (arXiv 2309.04907), section 3, without acceleration.
@@ -65,7 +66,11 @@ class FixedPoint:
         """As `denoise_step`."""
         found, x0 = denoise_step(denoiser, state, row, noise)
         for _ in range(self.refinements):
-            found, x0 = denoise_step(_at(found[0], denoiser), state, row, noise)
+            guess = found[:1]
+            found, x0 = denoise_step(
+                _at(guess[0], denoiser), torch.cat([state[:1], guess, state[2:]]), row, noise
+            )
+            found = torch.cat([found[1:2], found[1:]])
         return found, x0
 
 

@@ -56,8 +56,11 @@ class InverseDDIM(Scheduler):
     taken from the clean end's x, told the noisy end's timestep. `set_alpha_to_one` says where the run starts,
     as for DDIM. `plan(steps, skip=n)` leads to where DDIM's plan of the same numbers starts.
 
-    Source: Song et al. 2021 (arXiv 2010.02502), equation 13 run backwards; Mokady et al. 2022 (arXiv
-    2211.09794), section 3.1.
+    Slot 1 is for `editing.inversion.FixedPoint`: given a guess of the next x there, and the output at that
+    guess, the row keeps a better one, which is DDIM's step solved for its start with the guess's noise.
+
+    Source: Song et al. 2021 (arXiv 2010.02502), equation 13 run backwards, and 12 solved for x_t; Mokady et
+    al. 2022 (arXiv 2211.09794), section 3.1.
     """
 
     hub_class = "DDIMInverseScheduler"
@@ -70,7 +73,9 @@ class InverseDDIM(Scheduler):
         visited = [round(t) for t in reversed(self._timesteps(num_inference_steps)[skip:])]
         levels = [1.0 if self.set_alpha_to_one else squared[0]] + [squared[t] for t in visited]
         for t, (now, then) in zip(visited, pairwise(levels), strict=True):
-            level = now**0.5, (1 - now) ** 0.5
-            x0, eps = predict(self.prediction_type, builder.x, builder.out, *level)
-            builder.add(t, then**0.5 * x0 + (1 - then) ** 0.5 * eps, x0, level=level)
+            clean, noisy = (now**0.5, (1 - now) ** 0.5), (then**0.5, (1 - then) ** 0.5)
+            x0, eps = predict(self.prediction_type, builder.x, builder.out, *clean)
+            _, guessed = predict(self.prediction_type, builder.slots[0], builder.out, *noisy)
+            better = noisy[0] / clean[0] * (builder.x - clean[1] * guessed) + noisy[1] * guessed
+            builder.add(t, noisy[0] * x0 + noisy[1] * eps, x0, level=clean, keep=(better,))
         return builder.plan()
