@@ -17,8 +17,6 @@ WEIGHTS = (".safetensors", ".bin")
 def main() -> None:
     """Load once; print and store time, peak resident memory, and its ratio to the files' size."""
     folder = Path(sys.argv[1])
-    import transformers
-
     from musicldm import MusicLDMPipeline
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -33,12 +31,8 @@ def main() -> None:
         "imports_mib": round(before / 1024),
         "peak_over_files": round(peak / size, 3),
         "seconds": round(seconds, 2),
-        "transformers": transformers.__version__,
     }
-    path = Path(__file__).with_name("results") / "load.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
-    rows = [r for r in rows if r["transformers"] != row["transformers"]] + [row]
-    path.write_text(json.dumps(rows, indent=1) + "\n")
+    (Path(__file__).with_name("results") / "load.json").write_text(json.dumps([row], indent=1) + "\n")
     print(row)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import chunks, inputs, lora, lora_file, waves
 from .approximations import Steps
 from .checkpoint import Heads, load_components, save_components
-from .clap import CLAP
+from .clap import CLAP, ClapModel, FrontEnd, Tokenizer
 from .compilation import compile_in_place
 from .mel import MUSICLDM_16K, MelConfig, log_mel
 from .schedulers import Scheduler
@@ -44,9 +44,9 @@ class Parts:
     def __init__(
         self,
         vae: VAE,
-        text_encoder: Any,
-        tokenizer: Any,
-        feature_extractor: Any,
+        text_encoder: ClapModel,
+        tokenizer: Tokenizer,
+        feature_extractor: FrontEnd,
         unet: UNet,
         scheduler: Scheduler,
         vocoder: HiFiGAN,
