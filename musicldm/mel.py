@@ -3,7 +3,7 @@
 Four front ends circulate in this family of models; they differ in padding, in the power of the spectrum and
 in the floor of the logarithm, and a model hears the difference (rms 0.10 between two of them). This is the
 latent diffusion model's own: magnitude, centred frames, reflected edges, Slaney mel bank, natural logarithm.
-CLAP has another (48 kHz, power, decibels), which its feature extractor makes.
+CLAP has another (48 kHz, power, decibels): `clap.front_end`.
 
 Needs torch and einops only; this file can be copied out and used alone.
 """

@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import TINY
+
+from musicldm import audio
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -237,3 +240,39 @@ def test_a_row_names_its_command_without_somebodys_folder(bench, monkeypatch):
         sys, "argv", ["/x/benchmarks/roofline.py", "--quick", "--folder", "/x", "--rounds", "2"]
     )
     assert bench("harness").command_line() == "benchmarks/roofline.py --quick --rounds 2"
+
+
+def test_prompt_gain_runs_over_a_corpus(bench, monkeypatch, tmp_path):
+    module = bench("prompt_gain")
+    monkeypatch.setattr(module, "SAMPLES", 2560)
+    lines = []
+    for k in range(3):
+        audio.write(tmp_path / f"{k}.wav", 0.1 * torch.randn(4000, generator=seeded(k)).numpy(), 16000)
+        lines.append(json.dumps({"path": f"{k}.wav", "split": "valid", "caption": ["a", f"clip {k}"]}))
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    monkeypatch.setattr(sys, "argv", ["prompt_gain.py", str(TINY), "--corpus", str(tmp_path)])
+    module.main()
+    rows = json.loads((tmp_path / "prompt_gain.json").read_text())["rows"]
+    assert [row["timestep"] for row in rows] == list(module.TIMESTEPS)
+    assert {row["clips"] for row in rows} == {3}
+    assert all(math.isfinite(row[told]) for row in rows for told in ("own", "another's", "none"))
+
+
+def test_control_a_network_that_knows_its_own_prompts_alone(bench, tiny):
+    latents, captions = torch.randn(3, 8, 4, 4, generator=seeded(0)), ["a waltz", "techno", "rain"]
+    own = tiny.clap.embed_text(captions)
+    power = tiny.scheduler.noise_schedule.alphas_cumprod[500]
+
+    def unet(noisy, timesteps, cond):
+        known = (cond == own).all(dim=1)[:, None, None, None]
+        return (noisy - power.sqrt() * latents * known) / (1 - power).sqrt()
+
+    pipe = SimpleNamespace(clap=tiny.clap, scheduler=tiny.scheduler, unet=unet)
+    found = bench("prompt_gain").errors(pipe, latents, captions, 500)
+    assert found["own"] < 1e-9
+    assert found["another's"] == pytest.approx(latents.square().mean().item(), rel=1e-5)
+    assert found["none"] == pytest.approx(latents.square().mean().item(), rel=1e-5)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
