@@ -6,7 +6,9 @@
 DIR: corpora by `musicldm corpus`; the held-out one has another seed, so that neither the model nor the probes
 have met it in training. Needs librosa and scikit-learn. Tempo: librosa's beat tracker. Probes: logistic
 regressions on log-mel statistics and a tempogram (as in corpus_probe.py), trained on the held-out corpus alone;
-their ceiling is their cross-validated score there. Writes results/demo_quality.json and prints the tables.
+their ceiling is their cross-validated score there, and their score on the same clips through the model's VAE and
+vocoder is what a perfect U-Net could reach. Chance is each clip against the answer of another prompt. Writes
+results/demo_quality.json and prints the tables.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import torch
 from corpus_probe import CLOSE, FOLDS, lines, statistics
 from harness import command_line, save
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -38,6 +40,7 @@ NEGATIVE_SEEDS = (0,)
 NEGATIVES = ("low quality", "drums")  # each moves away from what a probe hears
 THRESHOLDS = (0.90, 0.95)
 RATE = 16000
+SHUFFLES = 500  # of the prompts, for chance
 
 
 def clip_of(work: Path, prompt: int, seed: int, negative: str = "") -> Path:
@@ -125,30 +128,51 @@ def content(
     wanted: list[tuple[int, str]],
     made: np.ndarray,
     label: Callable[[dict[str, Any]], str | None],
+    copied: np.ndarray,
 ) -> dict[str, Any]:
-    """A probe's answer about generated clips beside chance and its ceiling on the corpus."""
+    """A probe's answer about generated clips beside chance, its ceiling on the corpus, and on copies of it.
+
+    features, copied: (n, d) of the clips of `facts`, and of those clips through VAE and vocoder.
+    """
     chosen = [k for k, fact in enumerate(facts) if fact["quality"] == "good" and label(fact) is not None]
     truth = np.array([label(facts[k]) for k in chosen])
     groups = [facts[k]["original"] for k in chosen]
-    ceiling = cross_val_predict(probe(), features[chosen], truth, groups=groups, cv=GroupKFold(5)) == truth
-    model = probe().fit(features[chosen], truth)
+    features, copied = features[chosen], copied[chosen]
+    ceiling, through = np.zeros(len(truth), bool), np.zeros(len(truth), bool)
+    for train, test in GroupKFold(5).split(features, truth, groups):
+        model = probe().fit(features[train], truth[train])
+        ceiling[test] = model.predict(features[test]) == truth[test]
+        through[test] = model.predict(copied[test]) == truth[test]
+    model = probe().fit(features, truth)
     asked = [(k, name) for k, name in wanted if name in model.classes_]
     names = np.array([name for _, name in asked])
-    right = model.predict(made[[k for k, _ in asked]]) == names
+    answers = model.predict(made[[k for k, _ in asked]])
+    right = answers == names
+    order = np.random.default_rng(0)
+    shuffled = [float((answers == order.permutation(names)).mean()) for _ in range(SHUFFLES)]
     row = {
         "what": what,
         "classes": len(model.classes_),
         "clips": len(asked),
-        "chance": max(float((truth == name).mean()) for name in model.classes_),
+        "chance": float(np.mean(shuffled)),
+        "chance_sd": float(np.std(shuffled)),
+        "majority": max(float((truth == name).mean()) for name in model.classes_),
         "corpus": float(ceiling.mean()),
+        "corpus_through_vae_and_vocoder": float(through.mean()),
         "generated": float(right.mean()),
     }
     row["each"] = {name: round(float(right[names == name].mean()), 3) for name in sorted(set(names))}
     return row
 
 
-def tempo(prompts: list[Prompt], read: np.ndarray, facts: list[dict[str, Any]], known: np.ndarray) -> Any:
-    """Shares within 6 %, octave folded: of clips asked for a tempo and drums, and of the corpus."""
+def tempo(
+    prompts: list[Prompt],
+    read: np.ndarray,
+    facts: list[dict[str, Any]],
+    known: np.ndarray,
+    copied: np.ndarray,
+) -> Any:
+    """Shares within 6 %, octave folded: of clips asked for a tempo and drums, of the corpus, of its copies."""
 
     def close(got: float, bpm: float) -> bool:
         return any(abs(got * fold / bpm - 1) <= CLOSE for fold in FOLDS[:3])
@@ -163,11 +187,8 @@ def tempo(prompts: list[Prompt], read: np.ndarray, facts: list[dict[str, Any]], 
          "close": close(read[k], prompt.bpm or 0)}
         for k, prompt in asked
     ]  # fmt: skip
-    ceiling = [
-        close(known[k], fact["bpm"])
-        for k, fact in enumerate(facts)
-        if fact["drums"] and fact["quality"] == "good"
-    ]
+    drummed = [k for k, fact in enumerate(facts) if fact["drums"] and fact["quality"] == "good"]
+    ceiling, through = ([close(each[k], facts[k]["bpm"]) for k in drummed] for each in (known, copied))
     shuffled = [
         close(read[k], asked[(n + 7 * len(SEEDS)) % len(asked)][1].bpm or 0) for n, (k, _) in enumerate(asked)
     ]
@@ -176,6 +197,7 @@ def tempo(prompts: list[Prompt], read: np.ndarray, facts: list[dict[str, Any]], 
         "clips": len(table),
         "chance": float(np.mean(shuffled)),  # each clip against another prompt's tempo
         "corpus": float(np.mean(ceiling)),
+        "corpus_through_vae_and_vocoder": float(np.mean(through)),
         "generated": float(np.mean([row["close"] for row in table])),
         "table": table,
     }
@@ -232,16 +254,32 @@ def copies(pipe: MusicLDMPipeline, paths: list[Path], who: str) -> list[dict[str
     ]  # fmt: skip
 
 
+@torch.no_grad()
+def copied_clips(
+    pipe: MusicLDMPipeline, options: argparse.Namespace, facts: list[dict[str, Any]]
+) -> list[Path]:
+    """The held-out clips through VAE and vocoder; made if they are not there yet."""
+    paths = [options.work / "copies" / Path(fact["path"]).name for fact in facts]
+    paths[0].parent.mkdir(exist_ok=True)
+    for fact, path in zip(facts, paths, strict=True):
+        if not path.exists():
+            wave = audio.read(options.held_out / fact["path"], RATE)[0][: 1024 * 160]
+            copy = pipe.decode(pipe.encode(wave, RATE))[0, : len(wave)]
+            audio.write(path, copy.clamp(-1, 1).numpy(), RATE)
+    return paths
+
+
 def judge(options: argparse.Namespace) -> None:
     """Measure the clips that `clips` made."""
     pipe = MusicLDMPipeline.from_pretrained(options.model)
     heard, prompts = Heard(options.work, pipe), evaluation_prompts()
     facts = lines(options.held_out / "facts.jsonl")
     known, known_tempo = heard.features([options.held_out / fact["path"] for fact in facts], "held-out")
+    through, through_tempo = heard.features(copied_clips(pipe, options, facts), "copies")
     owners = [(k, prompt) for k, prompt in enumerate(prompts) for _ in SEEDS]
     plain = [clip_of(options.work, k, seed) for k in range(len(prompts)) for seed in SEEDS]
     made, read = heard.features(plain, "plain")
-    rows = [tempo(prompts, read, facts, known_tempo)]
+    rows = [tempo(prompts, read, facts, known_tempo, through_tempo)]
     questions: list[tuple[str, Callable[[Prompt], str | None], Callable[[dict[str, Any]], str | None]]] = [
         ("style", lambda p: p.style, lambda fact: str(fact["style"])),
         ("lead instrument", lambda p: p.lead, lambda fact: fact["lead"]),
@@ -249,7 +287,7 @@ def judge(options: argparse.Namespace) -> None:
     ]
     for what, ask, label in questions:
         wanted = [(n, name) for n, (_, prompt) in enumerate(owners) if (name := ask(prompt)) is not None]
-        rows.append(content(what, known, facts, wanted, made, label))
+        rows.append(content(what, known, facts, wanted, made, label, through))
     text = pipe.clap.embed_text([prompt.prompt for prompt in prompts]).double().numpy()
     embedded = heard.embeddings(plain, "plain")
     rows.append(relevance(text, embedded))
