@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import shutil
 import subprocess
@@ -151,6 +152,21 @@ def test_another_tokenizer_than_roberta_s_is_refused(tmp_path):
         (tmp_path / name).write_text(text.replace("<pad>", "[PAD]"), encoding="utf-8")
     with pytest.raises(ValueError, match="another tokenizer than RoBERTa's"):
         Tokenizer.load(tmp_path)
+
+
+def test_of_a_tokenizer_json_only_its_words_count(tiny, tmp_path):
+    """A normaliser, a limit and an id far off: the first two are overruled, the third is counted."""
+    shutil.copy(TINY / "tokenizer" / "tokenizer_config.json", tmp_path)
+    content = json.loads((TINY / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+    content["normalizer"] = {"type": "Lowercase"}
+    content["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    other = Tokenizer.load(tmp_path)
+    texts = [*TEXTS, "C# Minor"]
+    assert (other(texts), len(other)) == (tiny.tokenizer(texts), len(tiny.tokenizer))
+    content["model"]["vocab"]["zzzz"] = 1 << 20
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    assert len(Tokenizer.load(tmp_path)) == (1 << 20) + 1
 
 
 def test_text_to_music_imports_neither_transformers_nor_the_compiler():

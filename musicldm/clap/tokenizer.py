@@ -50,6 +50,7 @@ class Tokenizer:
                 core = _from_pairs(folder / "vocab.json", folder / "merges.txt")
             core.no_padding()
             core.no_truncation()
+            core.normalizer = None
             core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=spaced)
             core.post_processor = processors.RobertaProcessing(
                 ("</s>", SPECIAL.index("</s>")), ("<s>", SPECIAL.index("<s>")), True, spaced
@@ -64,8 +65,8 @@ class Tokenizer:
         return cls(core, max(2, int(min(config.get("model_max_length", UNLIMITED), UNLIMITED))))
 
     def __len__(self) -> int:
-        """Tokens, special ones included."""
-        return int(self.core.get_vocab_size())
+        """One more than the largest id: rows that a table of embeddings has to have."""
+        return 1 + max(self.core.get_vocab().values())
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of each text, its two ends included."""
