@@ -262,8 +262,8 @@ def load_clap(
     network, tokenizer, extractor = (
         root if alone else root / part for part in ("text_encoder", "tokenizer", "feature_extractor")
     )
-    small = _front_end(network / "config.json", tokenizer, extractor)
     try:
+        small = _front_end(network / "config.json", tokenizer, extractor)
         model = _load(_checked(network, "text_encoder", None, None), torch_dtype)
     except OSError as error:
         raise CheckpointError(f"CLAP of {os.fspath(id_or_folder)!r} cannot be read: {error}") from error

@@ -19,6 +19,7 @@ from musicldm import audio
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 CLIP = "0.16"  # seconds: four rows of latents
+SUMMED = 1e-5  # float32 sums in another order, relative
 
 
 @pytest.fixture
@@ -270,8 +271,8 @@ def test_control_a_network_that_knows_its_own_prompts_alone(bench, tiny):
     pipe = SimpleNamespace(clap=tiny.clap, scheduler=tiny.scheduler, unet=unet)
     found = bench("prompt_gain").errors(pipe, latents, captions, 500)
     assert found["own"] < 1e-9
-    assert found["another's"] == pytest.approx(latents.square().mean().item(), rel=1e-5)
-    assert found["none"] == pytest.approx(latents.square().mean().item(), rel=1e-5)
+    assert found["another's"] == pytest.approx(latents.square().mean().item(), rel=SUMMED)
+    assert found["none"] == pytest.approx(latents.square().mean().item(), rel=SUMMED)
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .audio import AudioTower, AudioTowerConfig
 from .text import TextTower, TextTowerConfig
@@ -81,10 +81,6 @@ class ClapModel(nn.Module):
     def dtype(self) -> torch.dtype:
         """In which it computes."""
         return self.logit_scale_a.dtype
-
-    def forward(self, ids: Tensor, mask: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """`text(ids, mask)` and `audio(mel)`: (b, d) each, not normalised."""
-        return self.text(ids, mask), self.audio(mel)
 
     def reset_parameters(self) -> None:
         """Draw fresh weights for both towers from torch's global generator."""
