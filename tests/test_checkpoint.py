@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from damage import BIN, CONV, UNET, Exploit, as_nobody, sharded, tensors
+from damage import BIN, CONV, UNET, Exploit, as_nobody, let_all_in, sharded, tensors
 from helpers import TINY
 from safetensors.torch import load_file
 
@@ -163,8 +163,7 @@ def test_an_id_without_a_network_says_what_to_do(monkeypatch, tmp_path):
     "path", [UNET, "vae/config.json", "unet", "model_index.json", "tokenizer/tokenizer_config.json"]
 )
 def test_what_may_not_be_read_is_a_clear_error(tmp_path, path):
-    for parent in [tmp_path, *tmp_path.parents][:3]:
-        parent.chmod(0o755)
+    let_all_in(tmp_path)
     folder = shutil.copytree(TINY, tmp_path / "tiny", copy_function=shutil.copyfile)
     (folder / path).chmod(0)
     try:

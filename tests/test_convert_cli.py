@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 import torch
-from damage import Exploit, as_nobody
+from damage import Exploit, as_nobody, let_all_in
 from helpers import TINY
 from originals import TINY_ORIGINAL, flags, unpack
 from safetensors.torch import load_file, save_file
@@ -306,8 +306,7 @@ def test_a_tokenizer_with_more_words_than_the_model_is_refused(capsys, state, tm
 
 
 def test_a_place_that_may_not_be_written_is_one_clear_error(capsys, tmp_path):
-    for parent in [tmp_path, *tmp_path.parents][:3]:
-        parent.chmod(0o755)
+    let_all_in(tmp_path)
     (tmp_path / "closed").mkdir(mode=0o555)
     with as_nobody():
         assert "could not be written" in run(capsys, TINY, tmp_path / "closed" / "out")

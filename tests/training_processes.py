@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,18 +56,30 @@ class Contrasting(ToyStage):
         return Loss(nn.functional.cross_entropy(logits, torch.arange(len(logits))))
 
 
+class Apart(Group):
+    """A planted defect: every process goes by its own gradients."""
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        pass
+
+
 def train_all(out: Path, clips: Path, environment: Mapping[str, str]) -> None:
     """Each stage, by gradient descent and by its own optimiser, on one process or on torchrun's many."""
     with Group.opened("cpu", environment) as group:
         folder = out / f"{group.world}-processes"
         data = {"manifest": str(clips), "seconds": 0.32}
         keep(Contrasting(group), toy_config(folder / "contrast", steps=4), group, ToyData())
-        for own in ("", "-adam"):
+        for own, among in (
+            ("", group),
+            ("-adam", group),
+            ("-adam-apart", Apart(group.rank, group.world, group.device)),
+        ):
             toy = ToyStage()
             for network in toy.networks.values():  # the streams of dropout are a micro-batch's, not an item's
                 network[2].p = 0.0
             about = toy_config(folder / f"toy{own}", steps=6, evaluate=Evaluate(every=6))
-            keep(toy, about, group, ToyData(), ToyData(3), lr=None if own else 0.01)
+            keep(toy, about, among, ToyData(), ToyData(3), lr=None if own else 0.01)
+        for own in ("", "-adam"):
             table = {
                 **COMMON, "output": str(folder / f"ldm{own}"), "data": data,
                 "parts": {"init": str(TINY), "unet": UNET}, "ldm": {"lr": 3e-4, "warmup": 0},
@@ -90,9 +102,7 @@ def keep(
 ) -> None:
     """lr: of gradient descent, which sees the size of a gradient; None: the stage's own Adam, which does not.
 
-    Adam has weaknesses of its own: where a gradient is 0 but for rounding, it divides rounding by rounding.
-    At a learning rate of 1e-3 the keys' biases of the VAE's attention, which softmax cancels, ended 1.5e-5
-    apart, and of the LDM's 154 tensors one 1.1e-6; so the rates here are ten times the recipes', no more.
+    The rates are ten times the recipes', so that a few steps move the weights far above rounding.
     """
     if lr is not None:
         stage.turns = tuple(replace(turn, optimizer=SGD(turn.parameters(), lr=lr)) for turn in stage.turns)
