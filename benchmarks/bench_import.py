@@ -1,19 +1,19 @@
 """What starting costs: imports on top of torch's own, and whole commands, each in a fresh process.
 
-python benchmarks/bench_import.py
+python benchmarks/bench_import.py [--rounds 9]
 """
 
 from __future__ import annotations
 
-import json
-import statistics
+import argparse
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from typing import Any
 
-RUNS = 9
+from harness import figures, save_speed
+
 MODULES = ("torch", "musicldm.unet", "musicldm.vae", "musicldm.schedulers", "musicldm.sampling", "musicldm.cli",
            "musicldm.pipeline", "transformers.models.clap.modeling_clap")  # fmt: skip
 COMMANDS = {  # the demo model's, at its defaults
@@ -40,31 +40,27 @@ def command(arguments: list[str]) -> float:
         return time.perf_counter() - start
 
 
+def once() -> dict[tuple[str, str], float]:
+    """One round over every row, so that a slow moment hits them all."""
+    return {
+        **{("import", module): seconds(module) for module in MODULES},
+        **{("command", name): command(arguments) for name, arguments in COMMANDS.items()},
+    }
+
+
 def main() -> None:
-    """Interleave the runs, so that a slow moment hits every row; print and store medians."""
-    rounds = [
-        {
-            **{("import", module): seconds(module) for module in MODULES},
-            **{("command", name): command(arguments) for name, arguments in COMMANDS.items()},
-        }
-        for _ in range(RUNS + 1)
-    ][1:]  # the first round warms the file cache
-    rows = []
+    """Print and store medians. A round before the others warms the file cache."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    rounds = [once() for _ in range(options.rounds + 1)][1:]
+    rows: list[dict[str, Any]] = []
     for kind, name in rounds[0]:
-        taken = sorted(r[kind, name] for r in rounds)
-        median = round(statistics.median(taken), 4)
-        rows.append(
-            {
-                kind: name,
-                "median_s": median,
-                "from_s": round(taken[0], 4),
-                "to_s": round(taken[-1], 4),
-                "runs": RUNS,
-            }
-        )
-    Path(__file__).with_name("results").joinpath("import.json").write_text(json.dumps(rows, indent=1) + "\n")
-    for row in rows:
-        print(row)
+        rows.append({kind: name, **figures([each[kind, name] for each in rounds])})
+        print(rows[-1])
+    save_speed("bench_import", rows)
 
 
 if __name__ == "__main__":

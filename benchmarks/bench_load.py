@@ -1,22 +1,29 @@
 """Peak memory and time of loading a checkpoint, in a fresh process.
 
-python benchmarks/bench_load.py FOLDER
+    python benchmarks/bench_load.py FOLDER
+
+FOLDER: a checkpoint; `python benchmarks/published.py FOLDER` makes one of the published size.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import resource
-import sys
 import time
 from pathlib import Path
+
+from harness import save_speed
 
 WEIGHTS = (".safetensors", ".bin")
 
 
 def main() -> None:
     """Load once; print and store time, peak resident memory, and its ratio to the files' size."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     from musicldm import MusicLDMPipeline
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -32,8 +39,8 @@ def main() -> None:
         "peak_over_files": round(peak / size, 3),
         "seconds": round(seconds, 2),
     }
-    (Path(__file__).with_name("results") / "load.json").write_text(json.dumps([row], indent=1) + "\n")
     print(row)
+    save_speed("bench_load", [row])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ beats of the two clips lie apart. From the sound alone, which no beat tracker ha
 clips' onset strengths (positive differences of log-mel frames) as they are cut, and with one of them moved by half
 a beat. In step, the first is larger.
 
-    python benchmarks/bench_mixup.py MANIFEST [--max-offset 0.06] [--max-bpm 1] [--measures DIR]
+    python benchmarks/bench_mixup.py MANIFEST [--max-offset 0.06] [--max-bpm 1] [--seconds 10.24]
+                                       [--measures DIR]
+
+Writes results/bench_mixup.json.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from harness import save
 from torch import Tensor
 
 from musicldm.mel import log_mel
@@ -28,7 +32,6 @@ from musicldm.training.mixer import Mixer
 from musicldm.training.mixup import exact_tempo, residual_offsets
 from musicldm.training.sound import Measures
 
-SECONDS = 10.24
 FRAMES = 100  # mel frames per second
 SLACK = 4  # frames on either side of a lag: onsets are softer than clicks
 
@@ -87,24 +90,30 @@ def alignment(clips: Clips, epochs: int = 6) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the figures as JSON."""
+    """Print and store the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--max-offset", type=float, default=inf, help="seconds; default: ask nothing")
     parser.add_argument("--max-bpm", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=10.24, help="of a clip")
     parser.add_argument("--measures", type=Path, help="folder in which tracks' statistics are kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
     tracks = read_manifest(options.manifest)
     mixer = Mixer(tracks, "blm", probability=1.0, max_bpm=options.max_bpm, max_offset=options.max_offset)
     clips = Clips(
-        tracks, mixer=mixer, measures=Measures(16000, options.measures), samples=round(SECONDS * 16000)
+        tracks,
+        mixer=mixer,
+        measures=Measures(16000, options.measures),
+        samples=round(options.seconds * 16000),
     )
     about = {"manifest": options.manifest.name, "tracks": len(tracks), "alignable": mixer.alignable,
              "paired": mixer.paired, "max_bpm": options.max_bpm, "max_offset": options.max_offset if options.max_offset < inf else None}  # fmt: skip
-    print(json.dumps(about | alignment(clips), indent=1))
+    row = about | alignment(clips)
+    print(json.dumps(row, indent=1))
+    save("bench_mixup", [row])
 
 
 if __name__ == "__main__":

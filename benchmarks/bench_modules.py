@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import command_line, figures, in_turn, peak_mb, relative, save
+from harness import figures, in_turn, peak_mb, relative, save_speed
 from published import make
 from torch import Tensor
 from workload import DEVICE, DTYPES, MODULES, SECONDS, calls, exact_float32, load
@@ -77,13 +77,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                 row["error"] = differences[name]
             print(row, flush=True)
             rows.append(row)
-        save(
-            "bench_modules",
-            rows,
-            command=command_line(),
-            peak_mb=round(peak_mb()),
-            backend=options.backend,
-        )
+        save_speed(options.name, rows, peak_mb=round(peak_mb()), backend=options.backend)
     return rows
 
 

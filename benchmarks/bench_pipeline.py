@@ -21,7 +21,7 @@ from typing import Any
 import harness
 import numpy as np
 import torch
-from harness import command_line, figures, peak_mb, save, seconds
+from harness import figures, peak_mb, save_speed, seconds
 from published import make
 from workload import DTYPES, MODULES, exact_float32, load, noise
 
@@ -193,7 +193,7 @@ def main() -> None:
     """Measure, save after every point, then draw."""
     options = arguments()
     exact_float32()
-    path = harness.RESULTS / "roofline.json"
+    path = harness.speed_results() / "roofline.json"
     roofline = json.loads(path.read_text())["rows"] if path.is_file() else []
     dtype, how = DTYPES[options.dtype], "compiled" if options.compiled else "eager"
     rows: list[dict[str, Any]] = []
@@ -212,14 +212,14 @@ def main() -> None:
             same = [each for each in rows if each["series"] == series]
             if series != "length" and len(same) > 2:
                 fits[series] = line(same, VARIED[series])
-            save(options.name, rows, command=command_line(), how=how, dtype=options.dtype, fits=fits)
+            save_speed(options.name, rows, how=how, dtype=options.dtype, fits=fits)
     print(fits)
     picture = "scaling" if options.name == "bench_pipeline" else f"scaling-{options.name}"
     about = (
         f"MusicLDM, {how} {options.dtype}, {harness.machine()['gpu'] or harness.processor().split(' (')[0]}"
     )
     try:
-        draw(rows, fits, about, harness.RESULTS / f"{picture}.png")
+        draw(rows, fits, about, harness.speed_results() / f"{picture}.png")
     except ModuleNotFoundError as error:  # a GPU machine need not have matplotlib: the JSON is what matters
         print(f"no picture: {error}")
 

@@ -1,19 +1,21 @@
 """How loud the soundfont has each program: the table in musicldm/training/corpus/levels.py.
 
-python benchmarks/corpus_levels.py [SOUNDFONT]
+    python benchmarks/corpus_levels.py [SOUNDFONT] [--only N]
 
 Each instrument plays half-second notes at velocity 90 over the middle of its register; the figure is the
-B-weighted RMS in dB of what is louder than -30 dB of its loudest frame. Kits play a plain groove.
+B-weighted RMS in dB of what is louder than -30 dB of its loudest frame. Kits play a plain groove. Prints the tables
+and writes results/corpus_levels.json.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
 import mido
 import numpy as np
+from harness import save
 
 from musicldm import audio
 from musicldm.training.corpus.instruments import INSTRUMENTS, KITS
@@ -21,17 +23,32 @@ from musicldm.training.corpus.render import Synth, find_synth, play
 
 
 def main() -> None:
-    """Print the two tables."""
-    synth = find_synth(*sys.argv[1:2])
-    print("LOUDNESS = {")
-    for instrument in INSTRUMENTS.values():
+    """Measure every instrument and kit, or the first few."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("soundfont", nargs="?", help="default: the one that `musicldm corpus` finds")
+    parser.add_argument("--only", type=int, metavar="N", help="instruments and kits; default: all")
+    options = parser.parse_args()
+    synth = find_synth(*[options.soundfont] if options.soundfont else [])
+    tables: dict[str, dict[str, float]] = {"LOUDNESS": {}, "KIT_LOUDNESS": {}}
+    for instrument in list(INSTRUMENTS.values())[: options.only]:
         low, high = instrument.low, instrument.high
         pitches = [round(low + (high - low) * (0.3 + 0.05 * step)) for step in range(9)]
-        print(f'    "{instrument.name}": {loudness(score(0, instrument.program, pitches), synth):.1f},')
-    print("}\nKIT_LOUDNESS = {")
-    for name, program in KITS.items():
-        print(f'    "{name}": {loudness(score(9, program, [36, 42, 38, 42] * 4, ticks=240), synth):.1f},')
-    print("}")
+        played = loudness(score(0, instrument.program, pitches), synth)
+        tables["LOUDNESS"][instrument.name] = round(played, 1)
+    for name, program in list(KITS.items())[: options.only]:
+        played = loudness(score(9, program, [36, 42, 38, 42] * 4, ticks=240), synth)
+        tables["KIT_LOUDNESS"][name] = round(played, 1)
+    for table, rows in tables.items():
+        print(f"{table} = {{")
+        for name, level in rows.items():
+            print(f'    "{name}": {level},')
+        print("}")
+    save(
+        "corpus_levels",
+        [{"table": t, "name": n, "db": db} for t, rows in tables.items() for n, db in rows.items()],
+    )
 
 
 def score(channel: int, program: int, pitches: list[int], ticks: int = 480) -> mido.MidiFile:

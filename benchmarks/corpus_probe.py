@@ -1,8 +1,8 @@
 """Whether a corpus is what its facts say: tempo, beats, styles, leads and drums read back from the sound.
 
-python benchmarks/corpus_probe.py DIR [--limit N] [--json FILE]
+    python benchmarks/corpus_probe.py DIR [--limit N] [--least 8]
 
-Needs librosa and scikit-learn. Tempo and beats: librosa's beat tracker and onset envelope. Style, lead, drums: a
+Prints the tables and writes results/corpus_probe.json. Needs librosa and scikit-learn. Tempo and beats: librosa's beat tracker and onset envelope. Style, lead, drums: a
 logistic regression on log-mel statistics and a tempogram, five folds, compositions kept whole (a degraded copy is
 never in another fold than its original; copies are left out of the probes).
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 import librosa
 import numpy as np
+from harness import save
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -30,10 +31,12 @@ FOLDS = (1.0, 0.5, 2.0, 1 / 3, 3.0, 2 / 3, 1.5)  # the first three are octaves; 
 
 def main() -> None:
     """Read the clips, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int, help="first clips only")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--least", type=int, default=8, help="clips that a lead needs to be asked about")
     options = parser.parse_args()
     facts = lines(options.folder / "facts.jsonl")[: options.limit]
     beats = {row["path"]: row["beats"] for row in lines(options.folder / "manifest.jsonl")}
@@ -47,19 +50,17 @@ def main() -> None:
         rows.append({**fact, "read": read, "on_beat": on_beat(envelope, beats[fact["path"]], rate / 128)})
         rows[-1]["quiet_start"] = float(np.argmax(np.abs(wave) > 0.02)) / rate
         features.append(statistics(wave, rate, envelope))
-    report = {"clips": len(rows), "tempo": tempo_table(rows), "probes": {}}
-    print_tempo(report["tempo"])
+    tempi = tempo_table(rows)
+    print_tempo(tempi)
     good = [index for index, row in enumerate(rows) if row["quality"] == "good"]
-    report["probes"]["style"] = probe("style", rows, features, good)
-    report["probes"]["drums"] = probe("drums", rows, features, good)
-    report["probes"]["quality"] = probe("quality", rows, features, list(range(len(rows))))
     frequent = Counter(rows[index]["lead"] for index in good)
-    led = [index for index in good if rows[index]["lead"] and frequent[rows[index]["lead"]] >= 8]
-    report["probes"]["lead"] = probe("lead", rows, features, led)
+    led = [index for index in good if rows[index]["lead"] and frequent[rows[index]["lead"]] >= options.least]
+    asked = {"style": good, "drums": good, "quality": list(range(len(rows))), "lead": led}
+    probes = [probe(name, rows, features, chosen) for name, chosen in asked.items()]
     late = max(row["quiet_start"] for row in rows)
     print(f"\nlatest start of sound: {late:.2f} s")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    tempi_rows = [{"what": "tempo", "of": name, **row} for name, row in tempi.items()]
+    save("corpus_probe", tempi_rows + probes, clips=len(rows), latest_start_s=late)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -147,7 +148,7 @@ def probe(
         }
         wrong = ", ".join(f"{other} {count}" for other, count in taken.most_common(3))
         print(f"  {label}: {right}/{table[label]['clips']}{'; ' + wrong if wrong else ''}")
-    return {"accuracy": score, "most frequent": chance, "classes": table}
+    return {"what": name, "accuracy": score, "most frequent": chance, "classes": table}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import RESULTS, command_line, save
+from harness import results, save
 
 from musicldm import MusicLDMPipeline
 from musicldm.hub import usual_guidance
@@ -61,7 +61,7 @@ def mels(options: argparse.Namespace) -> None:
         axes.set_title(prompt, fontsize=9)
         axes.set_xlabel("seconds")
     all_axes[0].set_ylabel("mel band")
-    figure.savefig(RESULTS / "demo_mels.png", dpi=90)
+    figure.savefig(results() / "demo_mels.png", dpi=90)
 
 
 def curves(options: argparse.Namespace) -> None:
@@ -84,8 +84,8 @@ def curves(options: argparse.Namespace) -> None:
             "training": [[int(s), round(float(v), 4)] for s, v in zip(steps, smooth(values), strict=True)][::5],
             "held_out": [[int(s), round(float(v), 4)] for s, v in zip(*series(found[name], held_out), strict=True)],
         })  # fmt: skip
-    figure.savefig(RESULTS / "demo_curves.png", dpi=80)
-    save("demo_curves", rows, command=command_line())
+    figure.savefig(results() / "demo_curves.png", dpi=80)
+    save("demo_curves", rows)
 
 
 def series(log: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:

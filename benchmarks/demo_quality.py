@@ -1,6 +1,6 @@
 """What the demo model can do, measured from outside: tempo, content, relevance, novelty, copy-synthesis.
 
-    python benchmarks/demo_quality.py clips  MODEL WORK [--part K/N] 64 prompts x 3 seeds; with negative prompts, one
+    python benchmarks/demo_quality.py clips  MODEL WORK [--part K/N]  64 prompts x 3 seeds; with negative prompts, one
     python benchmarks/demo_quality.py judge  MODEL WORK --held-out DIR --train DIR [--song FILE ...]
 
 DIR: corpora by `musicldm corpus`; the held-out one has another seed, so that neither the model nor the probes
@@ -23,7 +23,7 @@ import librosa
 import numpy as np
 import torch
 from corpus_probe import CLOSE, FOLDS, lines, statistics
-from harness import command_line, save
+from harness import save
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -52,7 +52,7 @@ def clips(options: argparse.Namespace) -> None:
     """Make all clips that are not there yet."""
     pipe = MusicLDMPipeline.from_pretrained(options.model)
     guidance = usual_guidance(options.model) if options.guidance is None else options.guidance
-    prompts = evaluation_prompts()
+    prompts = evaluation_prompts()[: options.prompts]
     part, parts = (int(number) for number in options.part.split("/"))
     for negative in ("", *NEGATIVES):
         for k, asked in list(enumerate(prompts))[part - 1 :: parts]:
@@ -64,6 +64,7 @@ def clips(options: argparse.Namespace) -> None:
                 continue
             waves = pipe(
                 [asked.prompt] * len(seeds),
+                audio_length_in_s=options.seconds,
                 num_inference_steps=options.steps,
                 guidance_scale=guidance,
                 negative_prompt=negative or None,
@@ -272,7 +273,7 @@ def copied_clips(
 def judge(options: argparse.Namespace) -> None:
     """Measure the clips that `clips` made."""
     pipe = MusicLDMPipeline.from_pretrained(options.model)
-    heard, prompts = Heard(options.work, pipe), evaluation_prompts()
+    heard, prompts = Heard(options.work, pipe), evaluation_prompts()[: options.prompts]
     facts = lines(options.held_out / "facts.jsonl")
     known, known_tempo = heard.features([options.held_out / fact["path"] for fact in facts], "held-out")
     through, through_tempo = heard.features(copied_clips(pipe, options, facts), "copies")
@@ -306,7 +307,7 @@ def judge(options: argparse.Namespace) -> None:
         rows += copies(pipe, options.song, "recordings: " + ", ".join(path.name for path in options.song))
     for row in rows:
         print(json.dumps({key: value for key, value in row.items() if key not in ("table", "each")}))
-    save("demo_quality", rows, command=command_line())
+    save("demo_quality", rows)
 
 
 def drums_asked(prompt: Prompt) -> str | None:
@@ -364,6 +365,8 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--prompts", type=int, help="how many of the 64; default: all")
+    parser.add_argument("--seconds", type=float, help="of a clip; default: the model's")
     parser.add_argument("--guidance", type=float, help="default: the command line's for this model")
     parser.add_argument("--part", default="1/1", metavar="K/N", help="of the prompts, for N processes")
     parser.add_argument("--held-out", type=Path)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import date
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-RESULTS = Path(
-    os.environ.get("MUSICLDM_RESULTS") or Path(__file__).parent / "results"
-)  # run_gpu.sh: elsewhere
+TRACKED = Path(__file__).parent / "results"
+VECTOR_UNITS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # the ones that decide speed, the last the most
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -106,6 +107,7 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "system": platform.system(),
+        "date": date.today().isoformat(),
         **{name: installed[name] for name in names if name in installed},
     }
 
@@ -121,11 +123,7 @@ def processor() -> str:
     except OSError:
         return platform.processor()
     fields = {key.strip(): value.strip() for key, value in lines.items()}
-    units = [
-        unit
-        for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-        if unit in fields.get("flags", "").split()
-    ]
+    units = [unit for unit in VECTOR_UNITS if unit in fields.get("flags", "").split()]
     return f"{fields.get('model name', platform.processor())} ({', '.join(units)})"
 
 
@@ -139,10 +137,42 @@ def command_line() -> str:
     return " ".join(["benchmarks/" + Path(script).name, *named])
 
 
+def results() -> Path:
+    """Where figures go: the folder that MUSICLDM_RESULTS names, or benchmarks/results."""
+    return Path(os.environ.get("MUSICLDM_RESULTS") or TRACKED)
+
+
+def speed_results() -> Path:
+    """Where figures of this machine's speed and memory go: a folder of its own in benchmarks/results."""
+    return results() if os.environ.get("MUSICLDM_RESULTS") else TRACKED / machine_folder(machine())
+
+
+def machine_folder(about: Mapping[str, Any]) -> str:
+    """A folder's name for a `machine()`: its GPU, or its processor and the last of its `VECTOR_UNITS`."""
+    name = about["gpu"] or re.sub(r" \((?:[^()]*, )?([^(),]*)\)$", r" \1", about["processor"])
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)|processor|cpu", "", name.lower())).strip("-")
+
+
 def save(name: str, rows: list[dict[str, Any]], **about: Any) -> Path:
-    """Write results/NAME.json: the machine, the command's own facts, and the rows; the old file is replaced."""
-    path = RESULTS / f"{name}.json"
+    """Write NAME.json into `results`: figures that hang on the model, not on the machine. See `write`."""
+    return write(results() / f"{name}.json", rows, **about)
+
+
+def save_speed(name: str, rows: list[dict[str, Any]], **about: Any) -> Path:
+    """Write NAME.json into `speed_results`: figures that hang on the machine. See `write`."""
+    return write(speed_results() / f"{name}.json", rows, **about)
+
+
+def write(path: Path, rows: list[dict[str, Any]], **about: Any) -> Path:
+    """Write a JSON file with the machine, the command, its own facts and the rows; an old file is replaced.
+
+    Raises ValueError if a figure is NaN or infinite: it would not be a number that anybody can read again.
+    """
+    made = {"machine": machine(), "command": command_line(), **about, "rows": rows}
+    text = json.dumps(made, indent=1, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), **about, "rows": rows}, indent=1) + "\n")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)  # whole or not at all: a time limit may end a program at any moment
     print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     return path

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import command_line, peak_mb, relative, save
+from harness import peak_mb, relative, save
 from torch import Tensor
 from workload import DEVICE, load
 
@@ -260,7 +260,7 @@ def main() -> None:
     form = Form(seconds=options.seconds[-1], window=options.window)
     rows = [*memory(options), *tempos(pipe, options, form), *seams(pipe, options, form)]
     rows += [*loops(pipe, options), *inversion(pipe, options)]
-    save("long_form", rows, command=command_line(), device=DEVICE, summary=summary(rows))
+    save("long_form", rows, device=DEVICE, summary=summary(rows))
 
 
 if __name__ == "__main__":

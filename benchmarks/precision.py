@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import command_line, relative, save, spectral_distance
+from harness import relative, save_speed, spectral_distance
 from published import make
 from torch import Tensor, nn
 from workload import DEVICE, DTYPES, MODULES, calls, exact_float32, load, networks, noise
@@ -168,10 +168,10 @@ def main() -> None:
     exact_float32()
     with tempfile.TemporaryDirectory() as temporary:
         pipe = load(make(options.folder or Path(temporary)))
-        about = {"command": command_line(), "seconds_of_audio": options.seconds}
+        about = {"seconds_of_audio": options.seconds}
         rows = each_network(pipe, options.seconds)
-        save("precision", rows, **about)
-        save("precision", rows + clips(pipe, options), **about)
+        save_speed("precision", rows, **about)
+        save_speed("precision", rows + clips(pipe, options), **about)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How well a U-Net denoises at each noise level, and what the prompt tells it there.
 
     python benchmarks/prompt_gain.py MODEL [MODEL ...] --corpus DIR [--split valid] [--clips 32]
+                                                [--seconds 10.24]
 
 DIR: a corpus by `musicldm corpus`, or any folder with a manifest.jsonl. For every timestep: mean square error of the
 estimate of the clean latents, told the clip's own caption (its longest), another clip's, and the empty prompt. The
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import command_line, save
+from harness import save
 from torch import Tensor
 
 from musicldm import MusicLDMPipeline, audio
@@ -24,7 +25,6 @@ from musicldm.mel import log_mel
 from musicldm.schedulers.base import predict
 
 TIMESTEPS = (20, 100, 200, 300, 400, 500, 600, 700, 800, 900, 980)
-SAMPLES = 163_840  # 10.24 s
 RATE = 16000
 
 
@@ -37,11 +37,12 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--split", default="valid")
     parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=10.24, help="of each clip, from its start")
     options = parser.parse_args()
     rows = []
     for model in options.model:
         pipe = MusicLDMPipeline.from_pretrained(model)
-        latents, captions = clips(pipe, options.corpus, options.split, options.clips)
+        latents, captions = clips(pipe, options)
         print(f"{model}: {pipe.scheduler.prediction_type}, variance of the latents {latents.var():.3f}")
         about = {"model": Path(model).name, "prediction_type": pipe.scheduler.prediction_type,
                  "clips": len(latents), "variance": float(latents.var())}  # fmt: skip
@@ -53,14 +54,15 @@ def main() -> None:
                     f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()
                 )
             )
-    save("prompt_gain", rows, command=command_line())
+    save("prompt_gain", rows)
 
 
-def clips(pipe: MusicLDMPipeline, corpus: Path, split: str, n: int) -> tuple[Tensor, list[str]]:
+def clips(pipe: MusicLDMPipeline, options: argparse.Namespace) -> tuple[Tensor, list[str]]:
     """-> (b, c, t, f) latents at unit scale, b captions."""
+    corpus, samples = options.corpus, round(options.seconds * RATE)
     lines = map(json.loads, (corpus / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
-    chosen = [line for line in lines if line["split"] == split][:n]
-    waves = torch.stack([torch.from_numpy(audio.read(corpus / line["path"])[0][:SAMPLES]) for line in chosen])
+    chosen = [line for line in lines if line["split"] == options.split][: options.clips]
+    waves = torch.stack([torch.from_numpy(audio.read(corpus / line["path"])[0][:samples]) for line in chosen])
     with torch.inference_mode():
         latents = torch.cat([pipe.vae.encode(log_mel(wave)).mean for wave in waves.split(8)])
     return latents * pipe.vae.config.scaling_factor, [max(line["caption"], key=len) for line in chosen]

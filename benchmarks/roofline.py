@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from harness import command_line, in_turn, save, seconds, synchronize
+from harness import in_turn, save_speed, seconds, synchronize
 from published import make
 from torch import Tensor
 from torch.autograd import DeviceType
@@ -224,7 +224,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.dtype == "float16" and not ON_GPU:
         parser.error("--dtype float16: its ceilings are measured on a GPU only; use bfloat16")
-    about = {"command": command_line(), "quick": options.quick}
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = make(options.folder or Path(temporary))
@@ -232,12 +231,12 @@ def main() -> None:
         for row in ceilings(options.quick):
             show(row)
             rows.append(row)
-        save("roofline", rows, **about)
+        save_speed("roofline", rows, quick=options.quick)
         found = list(rows)
         for row in measure(options, found):
             show(row)
             rows.append(row)
-            save("roofline", rows, **about)
+            save_speed("roofline", rows, quick=options.quick)
 
 
 if __name__ == "__main__":

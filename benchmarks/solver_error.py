@@ -6,20 +6,21 @@ the median over samples, because the few that start between two components may e
 step, down to no noise, is a single Euler step for most solvers: it makes the slopes on the left and the floor
 on the right.
 
-    python benchmarks/solver_error.py [--out benchmarks/results]
+    python benchmarks/solver_error.py [--steps 4,5,7,10,14,20,30,50,70,100,150,200] [--samples 256]
+
+Writes results/solver_error.json and .png. Needs matplotlib.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
-from datetime import datetime, timezone
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from harness import results, save
 from torch import Tensor
 
 from musicldm.sampling import iterate
@@ -36,7 +37,6 @@ from musicldm.schedulers import (
 )
 
 STEPS = (4, 5, 7, 10, 14, 20, 30, 50, 70, 100, 150, 200)
-SAMPLES = 256
 COMPONENTS = 4
 SPREAD = 0.5  # of a component; their centres have a spread of about 1, as latents do
 SHAPE = (1, 4, 4)  # c, t, f
@@ -117,16 +117,16 @@ def solution(noise: Tensor, centres: Tensor) -> Tensor:
     return x
 
 
-def measure() -> list[dict[str, object]]:
+def measure(counts: Sequence[int], samples: int) -> list[dict[str, object]]:
     """One row per solver and number of steps: evaluations, error."""
     generator = torch.Generator().manual_seed(SEED)
-    noise = torch.randn(SAMPLES, *SHAPE, generator=generator, dtype=torch.float64)
+    noise = torch.randn(samples, *SHAPE, generator=generator, dtype=torch.float64)
     centres = torch.randn(COMPONENTS, *SHAPE, generator=generator, dtype=torch.float64)
     exact = solution(noise, centres)
     rows: list[dict[str, object]] = []
     for panel, solvers in PANELS.items():
         for name, solver in solvers.items():
-            for steps in STEPS:
+            for steps in counts:
                 got, evaluations = solve(solver, steps, noise, centres)
                 error = float((got - exact).flatten(1).square().mean(1).sqrt().median())
                 rows.append(
@@ -141,7 +141,7 @@ def measure() -> list[dict[str, object]]:
     return rows
 
 
-def draw(rows: list[dict[str, object]], path: Path) -> None:
+def draw(rows: list[dict[str, object]], samples: int, path: Path) -> None:
     """rows: of `measure`. Error against evaluations, both logarithmic, one labelled line per solver."""
     import matplotlib as mpl
 
@@ -170,7 +170,7 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
         axes.set_title(panel, fontsize=10.5)
         axes.grid(visible=True, which="major", alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    both[0].set_ylabel(f"error of a sample (root mean square, median of {SAMPLES})")
+    both[0].set_ylabel(f"error of a sample (root mean square, median of {samples})")
     figure.suptitle(
         "Distance to the exact solution: Gaussian-mixture data of unit scale, exact noise prediction, "
         "MusicLDM's noise schedule", fontsize=11.5
@@ -202,22 +202,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    out = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    rows = measure()
-    environment = {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "dtype": "float64",
-        "seed": SEED,
-        "samples": SAMPLES,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }
-    text = json.dumps({"environment": environment, "rows": rows}, indent=1)
-    (out / "solver_error.json").write_text(text + "\n")
-    draw(rows, out / "solver_error.png")
+    parser.add_argument("--steps", default=",".join(map(str, STEPS)), help="separated by commas")
+    parser.add_argument("--samples", type=int, default=256)
+    options = parser.parse_args()
+    rows = measure([int(steps) for steps in options.steps.split(",")], options.samples)
+    save("solver_error", rows, dtype="float64", seed=SEED, samples=options.samples)
+    draw(rows, options.samples, results() / "solver_error.png")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ In the parity environment (pip install ".[parity]"):
     python benchmarks/vs_diffusers.py modules   [--folder DIR] [--rounds 5]
     python benchmarks/vs_diffusers.py compiled  [--folder DIR] [--rounds 5]
     python benchmarks/vs_diffusers.py pipeline  [--folder DIR] [--rounds 3] [--steps 20]
-    python benchmarks/vs_diffusers.py memory    [--folder DIR]
+    python benchmarks/vs_diffusers.py memory    [--folder DIR] [--rounds 3]
 
 Every ratio is against Diffusers in eager float32 in the same round; every row says how far the output is from
 that of eager float32. DIR holds a checkpoint of the published size; without one it is made, with random weights.
@@ -28,67 +28,38 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from harness import command_line, figures, in_turn, peak_mb, relative, save, spectral_distance
+from harness import figures, in_turn, peak_mb, relative, save_speed, spectral_distance
 from published import make
 from torch import Tensor
+from workload import DEVICE, MODULES, SECONDS, calls, inputs, load, noise
 
 from musicldm import MusicLDMPipeline
-from musicldm.schedulers import DPMSolver
 
 PROMPT = "melodic techno with a fast beat and synths"
 INTERVAL = (200, 800)
 REUSE = 3
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def ours(folder: Path, dtype: torch.dtype = torch.float32) -> MusicLDMPipeline:
-    """Our pipeline with DPM-Solver++ (2M)."""
-    pipe = MusicLDMPipeline.from_pretrained(folder, torch_dtype=dtype).to(DEVICE)
-    pipe.scheduler = DPMSolver.from_config(pipe.scheduler)
-    return pipe
 
 
 def theirs(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """Theirs with the same solver."""
+    """Diffusers' pipeline with the solver of `workload.load`, DPM-Solver++ (2M)."""
     pipe = diffusers.MusicLDMPipeline.from_pretrained(folder, torch_dtype=dtype).to(DEVICE)
     pipe.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def inputs(dtype: torch.dtype) -> dict[str, Tensor]:
-    """What a guided step, the decoder and the vocoder get for a clip of 10.24 s."""
-    generator = torch.Generator().manual_seed(0)
-    draw = partial(torch.randn, generator=generator)
-    cond = torch.nn.functional.normalize(draw(2, 512), dim=-1)
-    made = {
-        "x": draw(2, 8, 256, 16),
-        "cond": cond,
-        "latents": draw(1, 8, 256, 16),
-        "mel": 2 * draw(1, 1024, 64) - 4,
-    }
-    return {name: tensor.to(DEVICE, dtype) for name, tensor in made.items()}
-
-
-def modules_of_ours(pipe: MusicLDMPipeline, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
-    """The three networks at work on `inputs`."""
-    given, t = inputs(dtype), torch.tensor(500, device=DEVICE)
-    return {
-        "U-Net guided step": lambda: pipe.unet(given["x"], t, given["cond"]),
-        "VAE decode": lambda: pipe.vae.decode(given["latents"]),
-        "vocoder": lambda: pipe.vocoder(given["mel"]),
-    }
-
-
-def modules_of_theirs(pipe: Any, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
-    """The same of theirs."""
-    given, t = inputs(dtype), torch.tensor(500, device=DEVICE)
+def their_calls(
+    pipe: Any, our: MusicLDMPipeline, dtype: torch.dtype, seconds: float
+) -> dict[str, Callable[[], Tensor]]:
+    """Diffusers' three networks on what ours get in `workload.calls`."""
+    given, t = inputs(our, dtype, seconds), torch.tensor(500, device=DEVICE)
     scale = pipe.vae.config.scaling_factor
-    return {
-        "U-Net guided step": lambda: pipe.unet(given["x"], t, None, class_labels=given["cond"]).sample,
-        "VAE decode": lambda: pipe.vae.decode(given["latents"] / scale).sample,
-        "vocoder": lambda: pipe.vocoder(given["mel"]),
-    }
+    functions: tuple[Callable[[], Tensor], ...] = (
+        lambda: pipe.unet(given["x"], t, None, class_labels=given["cond"]).sample,
+        lambda: pipe.vae.decode(given["latents"] / scale).sample,
+        lambda: pipe.vocoder(given["mel"]),
+    )
+    return dict(zip(MODULES, functions, strict=True))
 
 
 def contest(contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int) -> list[dict[str, Any]]:
@@ -114,65 +85,68 @@ def contest(contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int
 
 def modules(options: argparse.Namespace) -> None:
     """Eager float32 against eager float32."""
-    layout = ours(options.folder).to(memory_format=torch.channels_last)
+    our, exact = load(options.folder), torch.float32
+    layout = load(options.folder).to(memory_format=torch.channels_last)
     contestants = {
-        "Diffusers, eager float32": modules_of_theirs(theirs(options.folder), torch.float32),
-        "ours, eager float32": modules_of_ours(ours(options.folder), torch.float32),
-        "ours, eager float32, channels-last": modules_of_ours(layout, torch.float32),
+        "Diffusers, eager float32": their_calls(theirs(options.folder), our, exact, options.clip),
+        "ours, eager float32": calls(our, exact, options.clip),
+        "ours, eager float32, channels-last": calls(layout, exact, options.clip),
     }
-    save("vs_diffusers_modules", contest(contestants, options.rounds), command=command_line())
+    save_speed("vs_diffusers_modules", contest(contestants, options.rounds), seconds_of_audio=options.clip)
 
 
 def compiled(options: argparse.Namespace) -> None:
     """Compiled bfloat16, ours and theirs, against eager float32."""
-    half = torch.bfloat16
-    their_half, our_half = theirs(options.folder, half), ours(options.folder, half).compile()
-    their_half.unet.compile()
-    their_half.vae.decoder.compile()
-    their_half.vocoder.compile()
-    our_half.unet.compile(fullgraph=True)  # by itself; the pipeline compiles it with guidance and solver
-    layout = ours(options.folder, half).to(memory_format=torch.channels_last).compile()
-    layout.unet.compile(fullgraph=True)
+    half, backend = torch.bfloat16, options.backend
+    our, their_half, our_half = load(options.folder), theirs(options.folder, half), load(options.folder, half)
+    for network in (their_half.unet, their_half.vae.decoder, their_half.vocoder):
+        network.compile(backend=backend)
+    layout = load(options.folder, half).to(memory_format=torch.channels_last)
+    for pipe in (our_half, layout):
+        pipe.compile(backend=backend)
+        pipe.unet.compile(
+            fullgraph=True, backend=backend
+        )  # by itself; the pipeline compiles it with its solver
     contestants = {
-        "Diffusers, eager float32": modules_of_theirs(theirs(options.folder), torch.float32),
-        "ours, eager float32": modules_of_ours(ours(options.folder), torch.float32),
-        "ours, compiled bfloat16": modules_of_ours(our_half, half),
-        "ours, compiled bfloat16, channels-last": modules_of_ours(layout, half),
-        "Diffusers, compiled bfloat16": modules_of_theirs(their_half, half),
-        "ours, eager bfloat16": modules_of_ours(ours(options.folder, half), half),
+        "Diffusers, eager float32": their_calls(theirs(options.folder), our, torch.float32, options.clip),
+        "ours, eager float32": calls(our, torch.float32, options.clip),
+        "ours, compiled bfloat16": calls(our_half, half, options.clip),
+        "ours, compiled bfloat16, channels-last": calls(layout, half, options.clip),
+        "Diffusers, compiled bfloat16": their_calls(their_half, our_half, half, options.clip),
+        "ours, eager bfloat16": calls(load(options.folder, half), half, options.clip),
     }
-    save("vs_diffusers_compiled", contest(contestants, options.rounds), command=command_line())
+    save_speed("vs_diffusers_compiled", contest(contestants, options.rounds), seconds_of_audio=options.clip)
 
 
-def clips_of(folder: Path, steps: int) -> dict[str, Callable[..., Any]]:
+def clips_of(options: argparse.Namespace) -> dict[str, Callable[..., Any]]:
     """Prompt to waveform by each contestant, from the same noise; output_type as the pipelines have it."""
-    noise = torch.randn(1, 8, 256, 16, generator=torch.Generator().manual_seed(0))
-    call = {"num_inference_steps": steps, "audio_length_in_s": 10.24, "latents": noise.to(DEVICE)}
-    their, our = theirs(folder), ours(folder)
-    fast, brief = (
-        ours(folder, torch.bfloat16).compile(),
-        {"guidance_interval": INTERVAL, "feature_reuse": REUSE},
-    )
+    folder, half = options.folder, torch.bfloat16
+    their, our, eager, fast = theirs(folder), load(folder), load(folder, half), load(folder, half)
+    fast.compile(backend=options.backend)
+    brief = {"guidance_interval": INTERVAL, "feature_reuse": REUSE}
+    call = {
+        "num_inference_steps": options.steps,
+        "audio_length_in_s": options.clip,
+        "latents": noise(our, options.clip),
+    }
 
     def run(pipe: Any, **extra: Any) -> Any:
         return pipe(PROMPT, **{**call, "latents": call["latents"].clone()}, **extra).audios
 
-    def run_fast(**extra: Any) -> Any:
-        return run(fast, **extra)
-
     return {
         "Diffusers, eager float32": partial(run, their),
         "ours, eager float32": partial(run, our),
-        "ours, compiled bfloat16": run_fast,
-        "ours, compiled bfloat16, interval and reuse": partial(run_fast, **brief),
+        "ours, eager bfloat16": partial(run, eager),
+        "ours, compiled bfloat16": partial(run, fast),
+        "ours, compiled bfloat16, interval and reuse": partial(run, fast, **brief),
         "ours, eager float32, interval and reuse": partial(run, our, **brief),
     }
 
 
 def pipeline(options: argparse.Namespace) -> None:
     """Prompt to waveform: time, and how far latents and audio are from eager float32."""
-    contestants = clips_of(options.folder, options.steps)
-    timed = dict(list(contestants.items())[:4])  # the last is the approximation's oracle in float32
+    contestants = clips_of(options)
+    timed = dict(list(contestants.items())[:-1])  # the last is the approximation's oracle in float32
     times = in_turn(timed, options.rounds)
     base, oracle = list(contestants)[:2]
     expected = {kind: torch.as_tensor(contestants[oracle](output_type=kind)) for kind in ("latent", "pt")}
@@ -183,7 +157,7 @@ def pipeline(options: argparse.Namespace) -> None:
         if name in times:
             row |= {
                 **figures(times[name], times[base]),
-                "real_time_factor": round(statistics.median(times[name]) / 10.24, 3),
+                "real_time_factor": round(statistics.median(times[name]) / options.clip, 3),
             }
         row |= {
             "latents_difference": relative(latents, expected["latent"]),
@@ -191,25 +165,30 @@ def pipeline(options: argparse.Namespace) -> None:
         }
         print(row, flush=True)
         rows.append(row)
-    save("vs_diffusers_pipeline", rows, command=command_line(), interval=INTERVAL, reuse=REUSE)
+        save_speed(
+            "vs_diffusers_pipeline", rows, interval=INTERVAL, reuse=REUSE, seconds_of_audio=options.clip
+        )
 
 
-MEMORY = {  # name -> (whose, seconds)
-    "Diffusers, 10.24 s": ("theirs", 10.24),
-    "ours, 10.24 s": ("ours", 10.24),
-    "ours, 60 s": ("ours", 60.0),
-    "ours, decode only, 10.24 s": ("decode", 10.24),
-    "ours, decode only, 60 s": ("decode", 60.0),
+LONG = 60 / SECONDS  # times as long as a training clip
+MEMORY = {  # name -> (whose, length over --clip)
+    "Diffusers, {:g} s": ("theirs", 1),
+    "ours, {:g} s": ("ours", 1),
+    "ours, {:.3g} s": ("ours", LONG),
+    "ours, decode only, {:g} s": ("decode", 1),
+    "ours, decode only, {:.3g} s": ("decode", LONG),
 }
 
 
 def memory(options: argparse.Namespace) -> None:
     """Each contestant in a process of its own; 2 steps, since memory does not depend on them."""
-    peaks: dict[str, list[int]] = {name: [] for name in MEMORY}
+    peaks: dict[str, list[int]] = {
+        name.format(times * options.clip): [] for name, (_, times) in MEMORY.items()
+    }
     for _ in range(options.rounds):
-        for name, (whose, length) in MEMORY.items():
+        for name, (whose, times) in zip(peaks, MEMORY.values(), strict=True):
             command = [sys.executable, __file__, "one", "--folder", str(options.folder)]
-            command += ["--whose", whose, "--seconds", str(length)]
+            command += ["--whose", whose, "--clip", str(times * options.clip)]
             out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             peaks[name].append(json.loads(out.splitlines()[-1])["peak_mb"])
             print(name, peaks[name][-1], flush=True)
@@ -217,34 +196,37 @@ def memory(options: argparse.Namespace) -> None:
         {"who": name, "peak_mb": round(statistics.median(all_)), "min_mb": min(all_), "max_mb": max(all_)}
         for name, all_ in peaks.items()
     ]
-    save("vs_diffusers_memory", rows, command=command_line())
+    save_speed("vs_diffusers_memory", rows)
 
 
 def one(options: argparse.Namespace) -> None:
     """One contestant of `memory`, in its own process."""
     if options.whose == "decode":
-        pipe = ours(options.folder)
+        pipe = load(options.folder)
         loaded = peak_mb()
         with torch.no_grad():
-            pipe.decode(torch.randn(1, 8, round(options.seconds * 25), 16, device=DEVICE))
+            pipe.decode(noise(pipe, options.clip))
     else:
-        pipe = {"ours": ours, "theirs": theirs}[options.whose](options.folder)
+        pipe = {"ours": load, "theirs": theirs}[options.whose](options.folder)
         loaded = peak_mb()
-        pipe(PROMPT, num_inference_steps=2, audio_length_in_s=options.seconds)
+        pipe(PROMPT, num_inference_steps=2, audio_length_in_s=options.clip)
     print(json.dumps({"loaded_mb": round(loaded), "peak_mb": round(peak_mb())}))
 
 
 def main() -> None:
-    """Run one of the four."""
+    """Run one of the four; `one` is a process of `memory`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("modules", "compiled", "pipeline", "memory", "one"))
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument(
+        "--folder", type=Path, help="a checkpoint; default: one of the published size is made"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--clip", type=float, default=SECONDS, help="seconds of audio")
+    parser.add_argument("--backend", default="inductor", help="torch.compile's; eager to test this program")
     parser.add_argument("--whose", help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)
     diffusers.logging.set_verbosity_error()

@@ -47,20 +47,28 @@ def noise(pipe: MusicLDMPipeline, seconds: float, batch: int = 1) -> Tensor:
     return torch.randn(batch, pipe.unet.config.in_channels, rows, columns, generator=generator).to(DEVICE)
 
 
-def calls(pipe: MusicLDMPipeline, dtype: torch.dtype, seconds: float) -> dict[str, Callable[[], Tensor]]:
-    """One guided step, the decoder, the vocoder, each on the same input every time; outputs are copies."""
+def inputs(pipe: MusicLDMPipeline, dtype: torch.dtype, seconds: float) -> dict[str, Tensor]:
+    """What the networks get, always the same.
+
+    x: (2, c, t, f), cond: (2, d) of a guided step; latents: (1, c, t, f); mel: (1, mel frames, mel bins).
+    """
     latents = noise(pipe, seconds).to(dtype)
     generator = torch.Generator().manual_seed(1)
     cond = torch.randn(2, pipe.unet.config.cond_dim, generator=generator)
     cond = nn.functional.normalize(cond, dim=-1).to(DEVICE, dtype)
     factor = pipe.grid.factor
     mel = torch.randn(1, latents.shape[2] * factor, latents.shape[3] * factor, generator=generator)
-    mel, t = (2 * mel - 4).to(DEVICE, dtype), torch.tensor(500, device=DEVICE)
-    both = torch.cat([latents, latents.flip(2)])
+    mel = (2 * mel - 4).to(DEVICE, dtype)
+    return {"x": torch.cat([latents, latents.flip(2)]), "cond": cond, "latents": latents, "mel": mel}
+
+
+def calls(pipe: MusicLDMPipeline, dtype: torch.dtype, seconds: float) -> dict[str, Callable[[], Tensor]]:
+    """One guided step, the decoder, the vocoder, each on the same input every time."""
+    given, t = inputs(pipe, dtype, seconds), torch.tensor(500, device=DEVICE)
     functions: tuple[Callable[[], Tensor], ...] = (
-        lambda: pipe.unet(both, t, cond),
-        lambda: pipe.vae.decode(latents),
-        lambda: pipe.vocoder(mel),
+        lambda: pipe.unet(given["x"], t, given["cond"]),
+        lambda: pipe.vae.decode(given["latents"]),
+        lambda: pipe.vocoder(given["mel"]),
     )
     return dict(zip(MODULES, functions, strict=True))
 

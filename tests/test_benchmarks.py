@@ -157,21 +157,33 @@ def test_an_overflow_is_seen_where_it_happens(bench):
     assert watch.largest == 3
 
 
-def test_the_table(bench, tmp_path, monkeypatch, capsys):
+AMD = {
+    "gpu": None,
+    "threads": 2,
+    "processor": "AMD EPYC (avx2, avx512_bf16)",
+    "torch": "2",
+    "date": "2026-11-27",
+}
+INTEL = {"gpu": None, "threads": 2, "processor": "Intel(R) Xeon(R) Processor (avx2, amx_bf16)", "torch": "2"}
+
+
+def test_the_table_has_rows_of_every_machine(bench, tmp_path, monkeypatch, capsys):
     table = bench("table")
-    machine = {"gpu": None, "threads": 2, "processor": "P", "torch": "2"}
     figures = {"who": "ours, eager float32", "median_s": 0.5, "ratio": 0.75}
-    stored = {
-        "modules": {"command": "benchmarks/vs_diffusers.py modules --rounds 5",
-                    "rows": [{"what": "VAE decode", **figures}]},
-        "pipeline": {"rows": [{"what": "prompt to waveform, 20 steps", **figures,
-                               "latents_difference": 0.0123, "spectral_distance_db": 0.5}]},
-    }  # fmt: skip
-    readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nbelow\n")
+    modules = {"command": "benchmarks/vs_diffusers.py modules", "rows": [{"what": "VAE decode", **figures}]}
+    whole = {
+        "what": "prompt to waveform, 20 steps",
+        **figures,
+        "latents_difference": 0.0123,
+        "spectral_distance_db": 0.5,
+    }
+    pages = {"README.md": tmp_path / "README.md", "long": tmp_path / "benchmarks" / "README.md"}
+    pages["long"].parent.mkdir()
+    for page in pages.values():
+        page.write_text("above\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nbelow\n")
 
     def run(*arguments: str) -> int | str | None:
-        words = ["table.py", "--readme", str(readme), "--results", str(tmp_path), *arguments]
+        words = ["table.py", "--root", str(tmp_path), "--results", str(tmp_path / "results"), *arguments]
         monkeypatch.setattr(sys, "argv", words)
         try:
             table.main()
@@ -181,28 +193,55 @@ def test_the_table(bench, tmp_path, monkeypatch, capsys):
 
     assert run() == 2
     assert "vs_diffusers_*.json" in capsys.readouterr().err
-    for name, content in stored.items():
-        (tmp_path / f"vs_diffusers_{name}.json").write_text(json.dumps({"machine": machine, **content}))
+    for machine, stored in (
+        (AMD, {"modules": modules}),
+        (INTEL, {"modules": modules, "pipeline": {"command": "c", "rows": [whole]}}),
+    ):
+        folder = tmp_path / "results" / table.Path(bench("harness").machine_folder(machine))
+        folder.mkdir(parents=True)
+        for name, content in stored.items():
+            (folder / f"vs_diffusers_{name}.json").write_text(json.dumps({"machine": machine, **content}))
     assert run("--check") == 1
     assert run() == 0
     assert run("--check") == 0
-    text = readme.read_text()
+    text = pages["long"].read_text()
     assert text.startswith("above\n<!-- benchmarks -->\n|")
     assert text.endswith("<!-- /benchmarks -->\nbelow\n")
-    assert "| this package, eager float32 | - | 0.75 (0.5 s) | - | 0.75 (0.5 s) | 1.2 % | 0.5 dB |" in text
-    assert "`python benchmarks/vs_diffusers.py modules --rounds 5`" in text
-    readme.write_text("no markers\n")
+    assert "| this package, eager float32 | AMD EPYC | - | 0.75 (0.5 s) | - | - | - | - |" in text
+    assert (
+        "| this package, eager float32 | Intel Xeon | - | 0.75 (0.5 s) | - | 0.75 (0.5 s) | 1.2 % | 0.5 dB |"
+        in text
+    )
+    assert "`python benchmarks/vs_diffusers.py modules`" in text
+    assert "- **AMD EPYC**: 2 threads of AMD EPYC (avx2, avx512_bf16); torch 2; 2026-11-27" in text
+    short = pages["README.md"].read_text()
+    assert "| this package, eager float32 | - | 0.75 (0.5 s) |" in short
+    pages["README.md"].write_text("no markers\n")
     assert run() == 2
-    assert readme.read_text() == "no markers\n"
+    assert pages["README.md"].read_text() == "no markers\n"
 
 
-def test_the_readme_has_the_table_of_the_stored_results():
-    if "<!-- benchmarks -->" not in (ROOT / "README.md").read_text():
-        pytest.skip("README.md has no markers for the table of benchmarks")
-    environment = {key: value for key, value in os.environ.items() if key != "MUSICLDM_RESULTS"}
+def test_the_pages_have_the_tables_of_the_stored_results():
     command = [sys.executable, str(BENCHMARKS / "table.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_machine_has_a_folder_of_its_own(bench, monkeypatch):
+    harness = bench("harness")
+    assert harness.machine_folder(AMD) == "amd-epyc-avx512-bf16"
+    assert harness.machine_folder(INTEL) == "intel-xeon-amx-bf16"
+    assert (
+        harness.machine_folder({"gpu": "NVIDIA H100 80GB HBM3", "processor": "x"}) == "nvidia-h100-80gb-hbm3"
+    )
+    monkeypatch.delenv("MUSICLDM_RESULTS")
+    assert harness.speed_results().parent == harness.results() == BENCHMARKS / "results"
+
+
+def test_a_figure_that_is_no_number_is_not_stored(bench, tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        bench("harness").save("x", [{"ratio": math.nan}])
+    assert not list(tmp_path.iterdir())
 
 
 def gpu_script(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -236,6 +275,17 @@ def test_the_dry_run_of_the_gpu_script(tmp_path):
     assert "FAILED" not in (tmp_path / "summary.txt").read_text()
 
 
+def test_gains_of_the_published_size_name_weights(bench):
+    """A renamed weight would shift every figure without a word."""
+    published = bench("published")
+    with torch.device("meta"):
+        unet = published.UNet(published.UNET_16K)
+    names = [name for name, _ in unet.named_parameters()]
+    assert all(any(part in name for name in names) for part in published.GAINS["unet"])
+    with pytest.raises(ValueError, match=r"no weight of Linear has attn\.query"):
+        published.enliven(torch.nn.Linear(2, 2), seeded(0), {"attn.query": 1.5})
+
+
 def test_a_row_names_its_command_without_somebodys_folder(bench, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["/x/benchmarks/roofline.py", "--quick", "--folder", "/x", "--rounds", "2"]
@@ -245,13 +295,14 @@ def test_a_row_names_its_command_without_somebodys_folder(bench, monkeypatch):
 
 def test_prompt_gain_runs_over_a_corpus(bench, monkeypatch, tmp_path):
     module = bench("prompt_gain")
-    monkeypatch.setattr(module, "SAMPLES", 2560)
     lines = []
     for k in range(3):
         audio.write(tmp_path / f"{k}.wav", 0.1 * torch.randn(4000, generator=seeded(k)).numpy(), 16000)
         lines.append(json.dumps({"path": f"{k}.wav", "split": "valid", "caption": ["a", f"clip {k}"]}))
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
-    monkeypatch.setattr(sys, "argv", ["prompt_gain.py", str(TINY), "--corpus", str(tmp_path)])
+    monkeypatch.setattr(
+        sys, "argv", ["prompt_gain.py", str(TINY), "--corpus", str(tmp_path), "--seconds", CLIP]
+    )
     module.main()
     rows = json.loads((tmp_path / "prompt_gain.json").read_text())["rows"]
     assert [row["timestep"] for row in rows] == list(module.TIMESTEPS)
