@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from torch import Tensor
 
 GOLDENS = Path(__file__).parent / "goldens"
 TINY = GOLDENS / "tiny-hub"
+PATIENCE = 3600  # seconds for a process of a test: it ends a hang, and no slow or busy machine
 
 
 @dataclass(frozen=True)
@@ -59,3 +63,11 @@ def relative(got: Tensor, expected: Tensor) -> float:
 def draw(*shape: int, seed: int = 0) -> Tensor:
     """Unit-variance noise that depends on nothing else."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@contextmanager
+def little_work(seconds: float) -> Iterator[None]:
+    """Fails if a block takes more of this process's CPU time, which a busy machine does not lengthen, than this."""
+    begun = time.process_time()
+    yield
+    assert time.process_time() - begun < seconds

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY
+from helpers import PATIENCE, TINY
 
 from musicldm import audio
 
@@ -185,7 +185,7 @@ def test_torchrun_shares_the_rows_and_answers_for_all(options, undisturbed, tmp_
     shown = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "musicldm", "batch",
          *map(str, options[:-1]), "-o", str(tmp_path / "out"), "--model", str(TINY)],
-        capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[1],
+        capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=Path(__file__).parents[1],
     )  # fmt: skip
     assert shown.returncode == 1
     assert shown.stdout.count("other processes are at work") == 1

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY
+from helpers import PATIENCE, TINY
 from training_toys import write_clips
 
 from musicldm import audio
@@ -215,7 +215,7 @@ def test_it_runs_and_its_figures_can_be_read(name, inputs, tmp_path):
 def run(name: str, words: list[str], results: Path) -> str:
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *words]
     done = subprocess.run(
-        command, capture_output=True, text=True, env=environment(results), cwd=results, timeout=600
+        command, capture_output=True, text=True, env=environment(results), cwd=results, timeout=PATIENCE
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout

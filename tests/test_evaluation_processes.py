@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from evaluation_toys import RATE, write_batch, write_folder, write_manifest
-from helpers import TINY
+from helpers import PATIENCE, TINY
 
 from musicldm import audio
 from musicldm.cli import main
@@ -48,7 +48,7 @@ def in_two_processes(*commands: list[str]) -> list[tuple[str, str]]:
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for rank in "01"
     ]  # fmt: skip
-    return [process.communicate(timeout=600) for process in processes]
+    return [process.communicate(timeout=PATIENCE) for process in processes]
 
 
 def test_two_processes_give_the_same_report_and_refuse_the_same_clips(tmp_path):

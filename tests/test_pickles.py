@@ -16,12 +16,12 @@ import pickle
 import resource
 import subprocess
 import tarfile
-import time
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from helpers import little_work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,13 +113,11 @@ EXPLOITS = {
 
 def refused_or_inert(read, path):
     """What a reader gives, or None if it refuses."""
-    begun = time.monotonic()
-    try:
-        return read(path)
-    except (UnsafePickleError, CheckpointError):
-        return None
-    finally:
-        assert time.monotonic() - begun < SECONDS
+    with little_work(SECONDS):
+        try:
+            return read(path)
+        except (UnsafePickleError, CheckpointError):
+            return None
 
 
 @pytest.mark.parametrize("exploit", EXPLOITS)
@@ -327,7 +325,7 @@ def test_a_checkpoint_cut_short_is_refused(path, share):
         read_checkpoint(path)
 
 
-@settings(max_examples=200, deadline=2000, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_program_is_read_or_refused(tmp_path_factory, data):
     place = tmp_path_factory.getbasetemp() / "fuzz.ckpt"
@@ -338,7 +336,7 @@ def test_any_program_is_read_or_refused(tmp_path_factory, data):
     refused_or_inert(read_checkpoint, place)
 
 
-@settings(max_examples=150, deadline=2000, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_archive_is_read_or_refused(tmp_path_factory, data):
     place = tmp_path_factory.getbasetemp() / "fuzz2.ckpt"

@@ -12,6 +12,7 @@ import zlib
 
 import numpy as np
 import pytest
+from helpers import PATIENCE
 
 from musicldm import audio
 from musicldm.batch.folder import Folder
@@ -187,7 +188,7 @@ def test_a_browser_plays_sorts_and_filters_and_asks_nobody(clips, tmp_path, embe
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
          "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={tmp_path / 'profile'}",
          "--virtual-time-budget=20000", "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, encoding="utf-8", timeout=120, check=True,
+        capture_output=True, text=True, encoding="utf-8", timeout=PATIENCE, check=True,
     )  # fmt: skip
     found = re.search(r"<title>PROBE(.*?)END</title>", shown.stdout, re.DOTALL)
     assert found, shown.stdout[:500] + shown.stderr[-2000:]

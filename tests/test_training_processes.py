@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import draw, relative
+from helpers import PATIENCE, draw, relative
 from training_processes import train_all
 from training_toys import curve, write_clips
 
@@ -43,7 +43,7 @@ def runs(tmp_path_factory):
         command = [sys.executable, str(HERE / "training_processes.py"), str(out), str(clips)]
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     train_all(out, clips, {})
-    said = [(process.communicate(timeout=600)[1], process.returncode) for process in processes]
+    said = [(process.communicate(timeout=PATIENCE)[1], process.returncode) for process in processes]
     assert not any(status for _, status in said), "\n".join(errors for errors, _ in said)
     return out
 

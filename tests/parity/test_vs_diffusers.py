@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import PATIENCE, TINY
 
 ROOT = Path(__file__).parents[2]
-TINY = ROOT / "tests" / "goldens" / "tiny-hub"
 EXACT = 1e-5  # float32 networks of two implementations
 HALF = 0.1  # bfloat16 has eight bits
 RUNS = {  # what -> options, rows' contestants
@@ -49,7 +49,9 @@ def test_the_twins_run(what, tmp_path):
     environment = os.environ | {
         "PYTHONPATH": str(ROOT), "MUSICLDM_RESULTS": str(tmp_path), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=600)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     stored = json.loads((tmp_path / f"vs_diffusers_{what}.json").read_text())
     assert stored["command"].startswith(f"benchmarks/vs_diffusers.py {what}")
