@@ -15,7 +15,7 @@ from originals import TINY_ORIGINAL, flags, unpack
 from safetensors.torch import load_file, save_file
 
 from musicldm.checkpoint import load_components
-from weights_convert import __main__ as command
+from musicldm.cli import convert as command
 
 FULL = "musicldm-ckpt.ckpt"
 

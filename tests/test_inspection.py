@@ -13,8 +13,8 @@ from helpers import TINY
 from originals import flags, unpack
 
 from musicldm.checkpoint import CheckpointError
+from musicldm.cli.convert import main
 from musicldm.inspection import inspect
-from weights_convert.__main__ import main
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from musicldm.checkpoint import load_components
 from musicldm.clap import CLAP
 from musicldm.clap.text import PAD
+from musicldm.cli.convert import main
 from musicldm.sampling import Guided, sample
 from musicldm.schedulers import DDIM
 from musicldm.unet import UNet
 from weights_convert import original_layout
-from weights_convert.__main__ import main
 from weights_convert.hub_folder import NETWORKS
 from weights_convert.reading import read_checkpoint, read_tensors
 

@@ -10,12 +10,14 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from . import batch, beats, corpus, edit, evaluate, generate, inspect, manifest, mix, report, train
+from . import batch, beats, convert, corpus, edit, evaluate, generate, inspect, manifest, mix, report, train
 
 __all__ = ["main", "parser"]
 
 # as in `musicldm --help`
-COMMANDS = (generate, edit, batch, report, evaluate, inspect, manifest, beats, mix, train, corpus)
+COMMANDS = (
+    generate, edit, batch, report, evaluate, inspect, convert, manifest, beats, mix, train, corpus
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
