@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
             print(row, flush=True)
             rows.append(row)
         save(
-            "bench_modules",
+            options.name,
             rows,
             command=command_line(),
             peak_mb=round(peak_mb()),

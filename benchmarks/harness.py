@@ -143,6 +143,8 @@ def save(name: str, rows: list[dict[str, Any]], **about: Any) -> Path:
     """Write results/NAME.json: the machine, the command's own facts, and the rows; the old file is replaced."""
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), **about, "rows": rows}, indent=1) + "\n")
+    partial = path.with_name(path.name + ".partial")  # whoever is stopped, or copies, finds a whole file
+    partial.write_text(json.dumps({"machine": machine(), **about, "rows": rows}, indent=1) + "\n")
+    partial.replace(path)
     print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     return path

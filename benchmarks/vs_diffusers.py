@@ -7,8 +7,8 @@ In the parity environment (pip install ".[parity]"):
     python benchmarks/vs_diffusers.py pipeline  [--folder DIR] [--rounds 3] [--steps 20]
     python benchmarks/vs_diffusers.py memory    [--folder DIR]
 
-Every ratio is against Diffusers in eager float32 in the same round; every row says how far the output is from
-that of eager float32. DIR holds a checkpoint of the published size; without one it is made, with random weights.
+Every ratio is against Diffusers in eager float32 in the same round (`modules --dtype`: in that precision); every
+row says how far the output is from that of eager float32 (in that precision). DIR holds a checkpoint of the published size; without one it is made, with random weights.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import transformers
 from harness import command_line, figures, in_turn, peak_mb, relative, save, spectral_distance
 from published import make
 from torch import Tensor
+from workload import DTYPES
 
 from musicldm import MusicLDMPipeline
 from musicldm.schedulers import DPMSolver
@@ -91,8 +92,13 @@ def modules_of_theirs(pipe: Any, dtype: torch.dtype) -> dict[str, Callable[[], T
     }
 
 
-def contest(contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int) -> list[dict[str, Any]]:
-    """A row per module and contestant; the first contestant is the base of the ratios, the second the oracle."""
+def contest(
+    contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int, name: str
+) -> list[dict[str, Any]]:
+    """A row per module and contestant; the first contestant is the base of the ratios, the second the oracle.
+
+    Saved under `name` after each module.
+    """
     base, oracle = list(contestants)[:2]
     rows = []
     for what in contestants[base]:
@@ -109,18 +115,21 @@ def contest(contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int
                 }
                 print(row, flush=True)
                 rows.append(row)
+        save(name, rows, command=command_line())
     return rows
 
 
 def modules(options: argparse.Namespace) -> None:
-    """Eager float32 against eager float32."""
-    layout = ours(options.folder).to(memory_format=torch.channels_last)
+    """Eager against eager, in one precision."""
+    dtype, how = DTYPES[options.dtype], f"eager {options.dtype}"
+    layout = ours(options.folder, dtype).to(memory_format=torch.channels_last)
     contestants = {
-        "Diffusers, eager float32": modules_of_theirs(theirs(options.folder), torch.float32),
-        "ours, eager float32": modules_of_ours(ours(options.folder), torch.float32),
-        "ours, eager float32, channels-last": modules_of_ours(layout, torch.float32),
+        f"Diffusers, {how}": modules_of_theirs(theirs(options.folder, dtype), dtype),
+        f"ours, {how}": modules_of_ours(ours(options.folder, dtype), dtype),
+        f"ours, {how}, channels-last": modules_of_ours(layout, dtype),
     }
-    save("vs_diffusers_modules", contest(contestants, options.rounds), command=command_line())
+    suffix = "" if options.dtype == "float32" else f"_{options.dtype}"
+    contest(contestants, options.rounds, f"vs_diffusers_modules{suffix}")
 
 
 def compiled(options: argparse.Namespace) -> None:
@@ -141,7 +150,7 @@ def compiled(options: argparse.Namespace) -> None:
         "Diffusers, compiled bfloat16": modules_of_theirs(their_half, half),
         "ours, eager bfloat16": modules_of_ours(ours(options.folder, half), half),
     }
-    save("vs_diffusers_compiled", contest(contestants, options.rounds), command=command_line())
+    contest(contestants, options.rounds, "vs_diffusers_compiled")
 
 
 def clips_of(folder: Path, steps: int) -> dict[str, Callable[..., Any]]:
@@ -243,6 +252,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of `modules`")
     parser.add_argument("--whose", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
