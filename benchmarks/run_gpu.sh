@@ -72,14 +72,14 @@ if [ -n "$wheels" ]; then
 fi
 cd "$root" || exit 2
 
-export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 MUSICLDM_RESULTS="$out"
+export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 MUSICLDM_RESULTS="$out"
 # a graph compiled by one part serves the next; nothing is left behind, and no home folder is needed
 export TORCHINDUCTOR_CACHE_DIR="$scratch/inductor" TRITON_CACHE_DIR="$scratch/triton"
 export XDG_CACHE_HOME="$scratch/cache" MPLCONFIGDIR="$scratch/matplotlib" CUDA_CACHE_PATH="$scratch/cuda"
 
 put_beside() { # put_beside PART TARGET: the wheels of a part, installed into a folder of their own
   "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-cache-dir \
-    --target "$2" "$wheels/$1"/*.whl >"$out/logs/wheels-$1.log" 2>&1 ||
+    --no-compile --target "$2" "$wheels/$1"/*.whl >"$out/logs/wheels-$1.log" 2>&1 ||
     die "the wheels of $wheels/$1 do not fit $python; see $out/logs/wheels-$1.log"
 }
 
@@ -107,7 +107,8 @@ if [ $dry = yes ]; then
   folder=$root/tests/goldens/tiny-hub
 fi
 
-summary="$out/summary.txt"
+rm -f "$out"/{bench_graph,bench_modules,bench_memory,bench_pipeline,roofline,precision,vs_diffusers_modules}*.json
+summary="$out/summary.txt" # of this run: what an earlier one left is not in its table
 : >"$summary"
 failed=0
 declare -A pids=() began=() limits=()
@@ -264,7 +265,7 @@ else
   run precision 45 precision.py --seconds 10.24
   run memory 60 bench_memory.py
   # what is left of the time goes to what matters least
-  part tests-compiled 100 "${pytest[@]}" "$compiled_tests"
+  part tests-compiled 120 "${pytest[@]}" "$compiled_tests"
   run modules-graphs 140 bench_modules.py --rounds 20 --variants float32,graphs-bfloat16 --name bench_modules_graphs
   run pipeline 75 bench_pipeline.py --dtype bfloat16 --steps 20,50,100,200 --few-steps 20 --clip 10.24
   against_diffusers diffusers-modules-float32 45 vs_diffusers.py modules --rounds 10

@@ -205,37 +205,6 @@ def test_the_readme_has_the_table_of_the_stored_results():
     assert done.returncode == 0, done.stderr
 
 
-def gpu_script(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["bash", str(BENCHMARKS / "run_gpu.sh"), "--python", sys.executable, *arguments]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
-
-
-def test_the_gpu_script_says_what_is_missing(tmp_path):
-    out = ("--out", str(tmp_path))
-    asked = gpu_script("--help")
-    assert asked.returncode == 0
-    assert "--dry-run" in asked.stdout
-    wrong = gpu_script("--fast")
-    assert (wrong.returncode, "unknown argument --fast" in wrong.stderr) == (2, True)
-    none = gpu_script(*out)
-    assert none.returncode == 2
-    assert "sees no CUDA device" in none.stderr
-    other = gpu_script(*out, "--python", "/nowhere/python")
-    assert other.returncode == 2
-    assert "cannot import the package" in other.stderr
-
-
-@pytest.mark.skipif(not os.environ.get("MUSICLDM_DRY_RUN"), reason="takes minutes: set MUSICLDM_DRY_RUN=1")
-def test_the_dry_run_of_the_gpu_script(tmp_path):
-    done = gpu_script("--dry-run", "--out", str(tmp_path))
-    assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("bench_modules", "bench_modules_graphs"):
-        rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
-        assert all(math.isfinite(row["difference"]) for row in rows)
-    assert "FAILED" not in (tmp_path / "summary.txt").read_text()
-
-
 def test_a_row_names_its_command_without_somebodys_folder(bench, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["/x/benchmarks/roofline.py", "--quick", "--folder", "/x", "--rounds", "2"]
