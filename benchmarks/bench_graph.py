@@ -263,12 +263,14 @@ def main() -> int:
     add("--seconds", type=float, default=SECONDS, help="of audio")
     add("--rounds", type=int, default=5)
     add("--backend", default="inductor", help="torch.compile's; aot_eager to test this program")
+    add("--cudnn-benchmark", action="store_true", help="let cuDNN try its convolutions: all ways get it")
     add("--name", default="bench_graph", help="of the JSON file")
     options = parser.parse_args()
     options.ways = listed(parser, "--ways", options.ways, WAYS)
     options.dtypes = listed(parser, "--dtypes", options.dtypes, tuple(DTYPES))
     options.steps = [int(word) for word in options.steps.split(",")]
     exact_float32()
+    torch.backends.cudnn.benchmark = options.cudnn_benchmark
     with tempfile.TemporaryDirectory() as temporary:
         options.folder = make(options.folder or Path(temporary))
         rows = measure(options)

@@ -46,7 +46,7 @@ def row_of(pipe: MusicLDMPipeline, batch: int, length: float) -> dict[str, Any]:
     try:
         call()
         row["seconds_per_clip"] = round(seconds(call) / batch, 5)
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         row["error"] = str(error)[:300]
     row["peak_mb"] = round(peak_mb())
     if DEVICE == "cuda":

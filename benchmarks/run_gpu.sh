@@ -2,7 +2,7 @@
 # The whole set of benchmarks on a CUDA machine, in 8 minutes, by what each is worth.
 #
 #   benchmarks/run_gpu.sh [--out DIR] [--archive FILE] [--folder DIR] [--python PYTHON] [--wheels DIR]
-#                         [--budget SECONDS] [--dry-run]
+#                         [--budget SECONDS] [--only PARTS] [--dry-run]
 #
 # --out      where JSON, pictures, logs and the table go; default benchmarks/results/gpu
 # --archive  one .tar.gz of all that; written anew while a part runs and after each, so that a time limit loses
@@ -12,6 +12,7 @@
 # --wheels   what benchmarks/gpu_wheels.sh downloaded, for a machine without network: DIR/base is put beside the
 #            interpreter's packages, DIR/twin is used by the comparisons with Diffusers 0.33.1 alone
 # --budget   seconds in all; default 480
+# --only     parts by name, separated by commas, in place of all; what an earlier run left in --out is kept
 # --dry-run  every part for real, on the CPU and the tiny checkpoint; the figures mean nothing
 #
 # Every part has a time limit of its own, and no part starts or goes on after the budget. A part that fails does
@@ -20,7 +21,7 @@
 set -u -o pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || exit 2
-out="" archive="" folder="" wheels="" python=python3 budget=480 dry=no
+out="" archive="" folder="" wheels="" only="" python=python3 budget=480 dry=no
 
 die() {
   printf 'run_gpu.sh: %s\n' "$@" >&2
@@ -31,7 +32,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --dry-run) dry=yes; shift; continue ;;
     --help | -h) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    --out | --archive | --folder | --python | --wheels | --budget) [ $# -gt 1 ] || die "$1 needs a value" ;;
+    --out | --archive | --folder | --python | --wheels | --budget | --only) [ $# -gt 1 ] || die "$1 needs a value" ;;
     *) die "unknown argument $1; see --help" ;;
   esac
   case $1 in
@@ -41,10 +42,13 @@ while [ $# -gt 0 ]; do
     --python) python=$2 ;;
     --wheels) wheels=$2 ;;
     --budget) budget=$2 ;;
+    --only) only=$2 ;;
   esac
   shift 2
 done
 case $budget in '' | *[!0-9]*) die "--budget: got $budget, expected a whole number of seconds" ;; esac
+
+case $python in */*) python=$(cd "$(dirname "$python")" 2>/dev/null && pwd)/$(basename "$python") ;; esac
 
 scratch=$(mktemp -d) || exit 2
 trap 'rm -rf "$scratch"' EXIT
@@ -107,8 +111,8 @@ if [ $dry = yes ]; then
   folder=$root/tests/goldens/tiny-hub
 fi
 
-rm -f "$out"/{bench_graph,bench_modules,bench_memory,bench_pipeline,roofline,precision,vs_diffusers_modules}*.json
-summary="$out/summary.txt" # of this run: what an earlier one left is not in its table
+[ -n "$only" ] || rm -f "$out"/{bench_graph,bench_modules,bench_memory,bench_pipeline,roofline,precision,vs_diffusers_modules}*.json
+summary="$out/summary.txt"
 : >"$summary"
 failed=0
 declare -A pids=() began=() limits=()
@@ -140,6 +144,7 @@ trap 'stop 129' HUP
 begin() { # begin NAME LIMIT COMMAND...: start it, for at most LIMIT seconds; its output goes to logs/NAME.log
   local name=$1 limit=$2 left=$((budget - SECONDS))
   shift 2
+  case ",$only," in ,, | *",$name,"*) ;; *) [ "$name" = checkpoint ] || return 0 ;; esac
   echo "== $name"
   if [ "$left" -lt 5 ]; then
     echo "NOT RUN  $name: $budget s are over" | tee -a "$summary"
@@ -235,38 +240,41 @@ against_diffusers() { # against_diffusers NAME LIMIT SCRIPT OPTIONS...
 
 if [ $dry = yes ]; then
   short=(--seconds 0.32 --rounds 1)
-  run graph 60 bench_graph.py "${short[@]}" --ways eager,graph,graph-channels-last,step-graph \
-    --dtypes bfloat16,float16 --steps 2,3
+  run graph 60 bench_graph.py "${short[@]}" --ways eager,graph,graph-channels-last --dtypes bfloat16,float16 --steps 2,3
   run modules 60 bench_modules.py "${short[@]}" --variants float32,bfloat16,float16
   against_diffusers diffusers-modules 90 vs_diffusers.py modules --rounds 1 --dtype bfloat16
   against_diffusers diffusers-pipeline 90 bench_graph.py "${short[@]}" --ways diffusers,eager,graph --steps 2 \
     --name bench_graph_diffusers
-  run graph-compiled 90 bench_graph.py "${short[@]}" --ways eager,graph-compiled --steps 2 --backend eager \
-    --name bench_graph_compiled
   run roofline 60 roofline.py --quick "${short[@]}" --dtype bfloat16
   run precision 60 precision.py --seconds 0.32 --steps 3
   run memory 60 bench_memory.py --seconds 0.32 --batches 1,2
+  run graph-compiled 90 bench_graph.py "${short[@]}" --ways eager,graph-compiled --steps 2 --backend eager \
+    --name bench_graph_compiled
   part tests-compiled 60 "${pytest[@]}" "$compiled_tests"
   run modules-graphs 120 bench_modules.py "${short[@]}" --backend eager --variants float32,graphs-bfloat16 \
     --name bench_modules_graphs
+  run step-graph 60 bench_graph.py "${short[@]}" --ways eager,step-graph --steps 2 --cudnn-benchmark \
+    --name bench_graph_steps
   run pipeline 60 bench_pipeline.py --dtype bfloat16 --lengths 0.32,0.64 --batches 1,2 --steps 1,2,3 \
     --few-steps 1 --clip 0.32
   against_diffusers diffusers-modules-float32 90 vs_diffusers.py modules --rounds 1
 else
-  run graph 140 bench_graph.py --ways eager,graph,graph-channels-last,step-graph --dtypes bfloat16,float16 \
-    --steps 20,200,50,4 --rounds 3
+  run graph 140 bench_graph.py --ways eager,graph,graph-channels-last --dtypes bfloat16,float16 --steps 20,200,50,4 \
+    --rounds 2
   run modules 50 bench_modules.py --rounds 20 --variants float32,bfloat16,float16
   against_diffusers diffusers-modules 50 vs_diffusers.py modules --rounds 10 --dtype bfloat16
-  against_diffusers diffusers-pipeline 110 bench_graph.py --ways diffusers,eager,graph --dtypes bfloat16,float16 \
-    --steps 20,200 --rounds 2 --name bench_graph_diffusers
-  run graph-compiled 140 bench_graph.py --ways eager,graph-compiled --steps 20,200,50,4 --rounds 3 \
-    --name bench_graph_compiled
+  against_diffusers diffusers-pipeline 110 bench_graph.py --ways diffusers,eager,graph --steps 20,200 --rounds 2 \
+    --name bench_graph_diffusers
   run roofline 50 roofline.py --dtype bfloat16 --rounds 10
   run precision 45 precision.py --seconds 10.24
   run memory 60 bench_memory.py
+  run graph-compiled 160 bench_graph.py --ways eager,graph-compiled --steps 20,200,50,4 --rounds 2 \
+    --name bench_graph_compiled
   # what is left of the time goes to what matters least
   part tests-compiled 120 "${pytest[@]}" "$compiled_tests"
   run modules-graphs 140 bench_modules.py --rounds 20 --variants float32,graphs-bfloat16 --name bench_modules_graphs
+  run step-graph 90 bench_graph.py --ways eager,graph,step-graph --steps 20,200 --rounds 2 --cudnn-benchmark \
+    --name bench_graph_steps
   run pipeline 75 bench_pipeline.py --dtype bfloat16 --steps 20,50,100,200 --few-steps 20 --clip 10.24
   against_diffusers diffusers-modules-float32 45 vs_diffusers.py modules --rounds 10
 fi

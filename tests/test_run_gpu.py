@@ -45,7 +45,7 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_option():
     asked = run_script("--help")
     assert asked.returncode == 0
-    options = ("--out", "--archive", "--folder", "--python", "--wheels", "--budget", "--dry-run")
+    options = ("--out", "--archive", "--folder", "--python", "--wheels", "--budget", "--only", "--dry-run")
     assert all(option in asked.stdout for option in options)
     assert "set -u" not in asked.stdout
 
@@ -133,6 +133,20 @@ def test_what_the_budget_leaves_no_time_for_is_named(fake, tmp_path):
     summary = archived(tmp_path)["summary.txt"]
     assert "NOT RUN  tests: 0 s are over" in summary
     assert "NOT RUN  graph: 0 s are over" in summary
+
+
+def test_only_some_parts_are_run_and_what_an_earlier_run_left_stays(fake, tmp_path):
+    earlier = tmp_path / "out" / "precision.json"
+    earlier.parent.mkdir()
+    earlier.write_text("{}")
+    script = start(fake, tmp_path, "--only", "graph,memory", "--folder", str(TINY))
+    shown, _ = script.communicate(timeout=PATIENCE)
+    files = archived(tmp_path)
+    assert [line.split(":")[0] for line in files["summary.txt"].splitlines() if "ok" in line[:2]][-2:] == [
+        "ok       graph", "ok       memory"
+    ]  # fmt: skip
+    assert "== tests" not in shown
+    assert "precision.json" in files
 
 
 @pytest.mark.slow
@@ -233,7 +247,7 @@ def test_the_dry_run_measures_everything_there_is(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     summary = (out / "summary.txt").read_text()
     assert not any(word in summary for word in ("FAILED", "NOT RUN", "STOPPED"))
-    names = ["bench_graph", "bench_graph_compiled", "bench_modules", "bench_modules_graphs", "bench_memory",
+    names = ["bench_graph", "bench_graph_compiled", "bench_graph_steps", "bench_modules", "bench_modules_graphs", "bench_memory",
              "bench_pipeline", "precision", "roofline"]  # fmt: skip
     for name in names:
         rows = json.loads((out / f"{name}.json").read_text())["rows"]
