@@ -93,11 +93,11 @@ def modules_of_theirs(pipe: Any, dtype: torch.dtype) -> dict[str, Callable[[], T
 
 
 def contest(
-    contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int, name: str
+    contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int, file: str
 ) -> list[dict[str, Any]]:
     """A row per module and contestant; the first contestant is the base of the ratios, the second the oracle.
 
-    Saved under `name` after each module.
+    Saved as results/FILE.json after each module.
     """
     base, oracle = list(contestants)[:2]
     rows = []
@@ -115,7 +115,7 @@ def contest(
                 }
                 print(row, flush=True)
                 rows.append(row)
-        save(name, rows, command=command_line())
+        save(file, rows, command=command_line())
     return rows
 
 

@@ -249,6 +249,8 @@ def test_the_dry_run_measures_everything_there_is(tmp_path):
     assert not any(word in summary for word in ("FAILED", "NOT RUN", "STOPPED"))
     names = ["bench_graph", "bench_graph_compiled", "bench_graph_steps", "bench_modules", "bench_modules_graphs", "bench_memory",
              "bench_pipeline", "precision", "roofline"]  # fmt: skip
+    if "skipped  all beside Diffusers" not in summary:
+        names += ["bench_graph_diffusers", "vs_diffusers_modules", "vs_diffusers_modules_bfloat16"]
     for name in names:
         rows = json.loads((out / f"{name}.json").read_text())["rows"]
         assert rows, name
