@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,51 @@ def test_what_cannot_be_is_said_before_anything_is_measured(tmp_path, arguments,
     assert done.returncode == 2
     assert said in done.stderr
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_the_wheels_are_those_that_the_parity_tests_install():
+    script = (BENCHMARKS / "gpu_wheels.sh").read_text()
+    project = (ROOT / "pyproject.toml").read_text()
+    for pin in ("diffusers==0.33.1", "transformers==4.51.3"):
+        assert f" {pin} " in script
+        assert f'"{pin}"' in project
+
+
+def test_the_wheels_need_a_folder_to_go_to(tmp_path):
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", str(BENCHMARKS / "gpu_wheels.sh"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    assert "DIR/twin" in call("--help").stdout
+    assert (call().returncode, call("--fast").returncode) == (2, 2)
+    assert "expected a folder" in call().stderr
+    assert not list(tmp_path.iterdir())
+
+
+def write_wheel(folder: Path, name: str, **files: str) -> None:
+    folder.mkdir(parents=True)
+    about = f"{name}-1.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1-py3-none-any.whl", "w") as wheel:
+        for module, text in files.items():
+            wheel.writestr(f"{module}.py", text)
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+
+
+@pytest.mark.slow
+def test_wheels_are_put_beside_and_the_twins_serve_the_comparison_alone(tmp_path):
+    wheels, seen = tmp_path / "wheels", tmp_path / "seen"
+    seen.mkdir()
+    write_wheel(wheels / "base", "beside", sitecustomize=f"open({str(seen / 'base')!r}, 'w').close()")
+    write_wheel(wheels / "twin", "twin", diffusers="MusicLDMPipeline = None")
+    out = tmp_path / "out"
+    done = run_script("--dry-run", "--only", "nothing", "--out", str(out), "--wheels", str(wheels))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (seen / "base").exists(), "DIR/base is not on the path"
+    assert (out / "summary.txt").read_text() == "ok       facts\n", (
+        "DIR/twin is not on the path, or did not install"
+    )
 
 
 @pytest.fixture
