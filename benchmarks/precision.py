@@ -17,6 +17,8 @@ from __future__ import annotations
 import argparse
 import copy
 import tempfile
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
-def each_network(pipe: MusicLDMPipeline, seconds: float) -> list[dict[str, Any]]:
+def each_network(pipe: MusicLDMPipeline, seconds: float) -> Iterator[dict[str, Any]]:
     """Rows of every network in every precision. The pipeline's networks stay float32."""
     rows: list[dict[str, Any]] = []
     names = ["float32", "bfloat16", "float16", *(["float32 with TF32"] if DEVICE == "cuda" else [])]
@@ -93,10 +95,9 @@ def each_network(pipe: MusicLDMPipeline, seconds: float) -> list[dict[str, Any]]
                     (each["largest"] for each in rows if each["what"] == what), watch.largest) / top,
                 "first_not_finite": watch.not_finite or None,
             }  # fmt: skip
-            print(row, flush=True)
             rows.append(row)
+            yield row
     tf32(False)
-    return rows
 
 
 def halved(pipe: MusicLDMPipeline, dtype: torch.dtype, which: tuple[str, ...]) -> MusicLDMPipeline:
@@ -106,7 +107,7 @@ def halved(pipe: MusicLDMPipeline, dtype: torch.dtype, which: tuple[str, ...]) -
     return MusicLDMPipeline(**{**pipe.components, **changed})
 
 
-def clips(pipe: MusicLDMPipeline, options: argparse.Namespace) -> list[dict[str, Any]]:
+def clips(pipe: MusicLDMPipeline, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of whole clips, against exact float32 from the same noise."""
     half = halved(pipe, torch.bfloat16, MODULES)
     start = noise(pipe, options.seconds)
@@ -133,29 +134,25 @@ def clips(pipe: MusicLDMPipeline, options: argparse.Namespace) -> list[dict[str,
         "vocoder bfloat16": (exact, lambda: wave(mixed("vocoder"), exact)),
         "all bfloat16": (rounded, lambda: wave(half, rounded)),
     }
-    rows = []
+    about = {"steps": options.steps, "seconds_of_audio": options.seconds}
     for name, (got, decode) in made.items():
-        rows.append(compared(name, got, decode(), exact, clip))
+        yield {**compared(name, got, decode(), exact, clip), **about}
     for name, extra in APPROXIMATIONS.items():
         got = latents(pipe, **extra)
-        rows.append(compared(f"float32, {name}", got, wave(pipe, got), exact, clip))
-    about = {"steps": options.steps, "seconds_of_audio": options.seconds}
-    return [{**row, **about} for row in rows]
+        yield {**compared(f"float32, {name}", got, wave(pipe, got), exact, clip), **about}
 
 
 def compared(name: str, got: Tensor, sound: Tensor, exact: Tensor, clip: Tensor) -> dict[str, Any]:
     """One row."""
-    row = {
+    return {
         "clip": name,
         "latents_difference": relative(got, exact),
         "spectral_distance_db": spectral_distance(sound, clip),
     }
-    print(row, flush=True)
-    return row
 
 
 def main() -> None:
-    """The networks' rows are saved before the clips are made."""
+    """Every row is saved as it is made."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -168,10 +165,11 @@ def main() -> None:
     exact_float32()
     with tempfile.TemporaryDirectory() as temporary:
         pipe = load(make(options.folder or Path(temporary)))
-        about = {"seconds_of_audio": options.seconds}
-        rows = each_network(pipe, options.seconds)
-        save_speed("precision", rows, **about)
-        save_speed("precision", rows + clips(pipe, options), **about)
+        rows = []
+        for row in chain(each_network(pipe, options.seconds), clips(pipe, options)):
+            print(row, flush=True)
+            rows.append(row)
+            save_speed("precision", rows, seconds_of_audio=options.seconds)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ In the parity environment (pip install ".[parity]"):
     python benchmarks/vs_diffusers.py pipeline  [--folder DIR] [--rounds 3] [--steps 20]
     python benchmarks/vs_diffusers.py memory    [--folder DIR] [--rounds 3]
 
-Every ratio is against Diffusers in eager float32 in the same round; every row says how far the output is from
-that of eager float32. DIR holds a checkpoint of the published size; without one it is made, with random weights.
+Every ratio is against Diffusers in eager float32 in the same round (`modules --dtype`: in that precision); every
+row says how far the output is from ours in eager float32 (in that precision). DIR holds a checkpoint of the
+published size; without one it is made, with random weights.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import transformers
 from harness import figures, in_turn, peak_mb, relative, save_speed, spectral_distance
 from published import make
 from torch import Tensor
-from workload import DEVICE, MODULES, SECONDS, calls, inputs, load, noise
+from workload import DEVICE, DTYPES, MODULES, SECONDS, calls, inputs, load, noise
 
 from musicldm import MusicLDMPipeline
 
@@ -62,13 +63,18 @@ def their_calls(
     return dict(zip(MODULES, functions, strict=True))
 
 
-def contest(contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int) -> list[dict[str, Any]]:
-    """A row per module and contestant; the first contestant is the base of the ratios, the second the oracle."""
+def contest(
+    contestants: dict[str, dict[str, Callable[[], Tensor]]], options: argparse.Namespace, file: str
+) -> None:
+    """A row per module and contestant; the first contestant is the base of the ratios, the second the oracle.
+
+    Saved as FILE.json after each module.
+    """
     base, oracle = list(contestants)[:2]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for what in contestants[base]:
         fields = {name: functions[what] for name, functions in contestants.items()}
-        times = in_turn(fields, rounds)
+        times = in_turn(fields, options.rounds)
         with torch.no_grad():
             expected = fields[oracle]()
             for name, function in fields.items():
@@ -80,19 +86,21 @@ def contest(contestants: dict[str, dict[str, Callable[[], Tensor]]], rounds: int
                 }
                 print(row, flush=True)
                 rows.append(row)
-    return rows
+        save_speed(file, rows, seconds_of_audio=options.clip)
 
 
 def modules(options: argparse.Namespace) -> None:
-    """Eager float32 against eager float32."""
-    our, exact = load(options.folder), torch.float32
-    layout = load(options.folder).to(memory_format=torch.channels_last)
+    """Eager against eager, in one precision."""
+    dtype, how = DTYPES[options.dtype], f"eager {options.dtype}"
+    our = load(options.folder, dtype)
+    layout = load(options.folder, dtype).to(memory_format=torch.channels_last)
     contestants = {
-        "Diffusers, eager float32": their_calls(theirs(options.folder), our, exact, options.clip),
-        "ours, eager float32": calls(our, exact, options.clip),
-        "ours, eager float32, channels-last": calls(layout, exact, options.clip),
+        f"Diffusers, {how}": their_calls(theirs(options.folder, dtype), our, dtype, options.clip),
+        f"ours, {how}": calls(our, dtype, options.clip),
+        f"ours, {how}, channels-last": calls(layout, dtype, options.clip),
     }
-    save_speed("vs_diffusers_modules", contest(contestants, options.rounds), seconds_of_audio=options.clip)
+    suffix = "" if options.dtype == "float32" else f"_{options.dtype}"
+    contest(contestants, options, f"vs_diffusers_modules{suffix}")
 
 
 def compiled(options: argparse.Namespace) -> None:
@@ -104,9 +112,7 @@ def compiled(options: argparse.Namespace) -> None:
     layout = load(options.folder, half).to(memory_format=torch.channels_last)
     for pipe in (our_half, layout):
         pipe.compile(backend=backend)
-        pipe.unet.compile(
-            fullgraph=True, backend=backend
-        )  # by itself; the pipeline compiles it with its solver
+        pipe.unet.compile(fullgraph=True, backend=backend)  # by itself, without guidance and solver
     contestants = {
         "Diffusers, eager float32": their_calls(theirs(options.folder), our, torch.float32, options.clip),
         "ours, eager float32": calls(our, torch.float32, options.clip),
@@ -115,7 +121,7 @@ def compiled(options: argparse.Namespace) -> None:
         "Diffusers, compiled bfloat16": their_calls(their_half, our_half, half, options.clip),
         "ours, eager bfloat16": calls(load(options.folder, half), half, options.clip),
     }
-    save_speed("vs_diffusers_compiled", contest(contestants, options.rounds), seconds_of_audio=options.clip)
+    contest(contestants, options, "vs_diffusers_compiled")
 
 
 def clips_of(options: argparse.Namespace) -> dict[str, Callable[..., Any]]:
@@ -225,6 +231,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--clip", type=float, default=SECONDS, help="seconds of audio")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of `modules`")
     parser.add_argument("--backend", default="inductor", help="torch.compile's; eager to test this program")
     parser.add_argument("--whose", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -42,7 +42,7 @@ def in_interval(
     clean, 999 noise), not noise levels.
     """
     low, high = interval
-    return [inside if low <= timestep <= high else outside for timestep in plan.timesteps.tolist()]
+    return [inside if low <= timestep <= high else outside for timestep in plan.visited]
 
 
 class DeepReuse:

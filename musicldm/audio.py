@@ -1,4 +1,8 @@
-"""Audio files: read, resample, write. Samples are float32 in [-1, 1]; files are never silently wrong."""
+"""Audio files: read, resample, write. Samples are float32 in [-1, 1]; files are never silently wrong.
+
+This file alone imports soundfile and soxr, and only when a file is opened or a rate changed: without them the
+package still makes clips as arrays.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
 
 __all__ = [
     "FORMATS",
     "SILENCE",
     "Header",
+    "MissingLibraryError",
     "NonFiniteError",
     "blocks",
     "check_finite",
+    "check_resampler",
+    "check_suffix",
     "encode",
     "header",
     "read",
@@ -49,7 +54,7 @@ def write(path: str | os.PathLike[str], wave: Samples, rate: int, *, float32: bo
     """wave: (s,) mono or (s, c) -> a .wav, .flac or .ogg file, by its suffix; it appears whole or not at all.
 
     WAV and FLAC hold 16-bit integers; `float32` writes a WAV of the samples as they are.
-    Raises ValueError for another suffix or non-finite samples.
+    Raises what `check_suffix` raises, and NonFiniteError, a ValueError, for non-finite samples.
     """
     path = Path(path)
     data = encode(path.name, wave, rate, float32=float32)
@@ -68,14 +73,18 @@ def encode(name: str, wave: Samples, rate: int, *, float32: bool = False) -> byt
     data = to_int16(wave) if kind[1] == "PCM_16" else np.asarray(wave, np.float32)
     channels = 1 if data.ndim == 1 else data.shape[1]
     encoded = io.BytesIO()
-    with soundfile.SoundFile(encoded, "w", rate, channels, kind[1], format=kind[0]) as file:
+    with _soundfile().SoundFile(encoded, "w", rate, channels, kind[1], format=kind[0]) as file:
         for start in range(0, len(data), BLOCK):
             file.write(data[start : start + BLOCK])
     return encoded.getvalue()
 
 
 def check_suffix(path: Path, float32: bool = False) -> tuple[str, str]:
-    """libsndfile's format and subtype for a file name. Raises ValueError for one that is not offered."""
+    """libsndfile's format and subtype for a file name that can be written here, whatever the samples.
+
+    Raises ValueError for a suffix that is not offered, MissingLibraryError without soundfile.
+    """
+    _soundfile()
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise ValueError(
@@ -90,6 +99,39 @@ def check_suffix(path: Path, float32: bool = False) -> tuple[str, str]:
 def to_int16(wave: Samples) -> NDArray[np.int16]:
     """Samples in [-1, 1], clipped, times 32767: 1.0 is 32767, never -32768."""
     return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
+
+
+class MissingLibraryError(ImportError):
+    """A library is not installed that this call needs and most of the package does not."""
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: the package is there, its libsndfile is not
+        raise _missing("soundfile", "reading or writing a sound file", error) from error
+    return soundfile
+
+
+def _soxr() -> Any:
+    try:
+        import soxr
+    except ImportError as error:
+        raise _missing("soxr", "changing a sampling rate", error) from error
+    return soxr
+
+
+def _missing(name: str, what: str, error: Exception) -> MissingLibraryError:
+    return MissingLibraryError(
+        f"musicldm.audio: {what} needs {name}, which cannot be imported here ({error}); pip install {name}. "
+        "Without it a pipeline still makes clips: MusicLDMPipeline's call gives them as arrays at their rate"
+    )
+
+
+def check_resampler(rate: int, to_rate: int) -> None:
+    """Raises MissingLibraryError if `resample` could not make the one rate of the other."""
+    if rate != to_rate:
+        _soxr()
 
 
 class NonFiniteError(ValueError):
@@ -146,6 +188,7 @@ def blocks(path: str | os.PathLike[str], size: int = BLOCK) -> Iterator[Samples]
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    soundfile = _soundfile()
     try:
         with soundfile.SoundFile(path) as file:
             yield file
@@ -153,9 +196,14 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise ValueError(f"{os.fspath(path)}: not an audio file that can be read ({error})") from error
 
 
-def resample(wave: Samples, rate: int, to_rate: int) -> Samples:
-    """wave: (..., s) at `rate` Hz -> (..., round(s * to_rate / rate)), by soxr in high quality."""
-    return np.moveaxis(soxr.resample(np.moveaxis(wave, -1, 0), rate, to_rate, quality="HQ"), 0, -1)
+def resample(wave: NDArray[Any], rate: int, to_rate: int) -> NDArray[Any]:
+    """wave: (..., s) at `rate` Hz -> (..., round(s * to_rate / rate)), by soxr in high quality.
+
+    Raises MissingLibraryError without soxr, unless the rates are the same.
+    """
+    if rate == to_rate:
+        return wave
+    return np.moveaxis(_soxr().resample(np.moveaxis(wave, -1, 0), rate, to_rate, quality="HQ"), 0, -1)
 
 
 def resample_blocks(pieces: Iterator[Samples], rate: int, to_rate: int) -> Iterator[Samples]:
@@ -163,7 +211,7 @@ def resample_blocks(pieces: Iterator[Samples], rate: int, to_rate: int) -> Itera
     if rate == to_rate:
         yield from pieces
         return
-    stream = soxr.ResampleStream(rate, to_rate, 1, dtype="float32", quality="HQ")
+    stream = _soxr().ResampleStream(rate, to_rate, 1, dtype="float32", quality="HQ")
     for piece in pieces:
         yield stream.resample_chunk(piece)
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -1,6 +1,7 @@
-"""The fast path: the functions of this package through `torch.compile`, one graph per shape.
+"""The fast path: the functions of this package through `torch.compile`, or recorded as one CUDA graph.
 
-Nothing is written twice. A `Compiled` stands where the function stood; the function stays its oracle.
+Nothing is written twice. A `Compiled` or a `Captured` stands where the function stood; the function stays
+its oracle.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Compiled", "compile_in_place"]
+__all__ = ["Captured", "Compiled", "compile_in_place"]
 
 log = logging.getLogger(__name__)
 
@@ -79,3 +80,49 @@ def compile_in_place(module: nn.Module, **options: Any) -> None:
     options: `Compiled`'s.
     """
     module._compiled_call_impl = Compiled(module._call_impl, type(module).__name__, **options)
+
+
+class Captured:
+    """A function of tensors recorded once as a CUDA graph, and replayed: the CPU launches one thing per call.
+
+    The function must be pure, of tensors that are all given or on the GPU already, and read nothing back: a
+    run of `sampling.sample` with a plan that was moved there, and a decoder behind it, are such a function.
+    So is a `Compiled` one, unless its mode makes graphs of its own. It runs without gradients.
+
+    examples: tensors of the shapes and types of all later calls. Warm-up on a side stream comes first: it
+    compiles, chooses kernels, and makes what they keep. Raises RuntimeError where there is no GPU.
+    """
+
+    def __init__(self, function: Callable[..., Any], *examples: Tensor, warmup: int = 1) -> None:
+        if not torch.cuda.is_available():
+            raise RuntimeError(
+                "Captured: a CUDA graph needs a CUDA device, and torch sees none; call the function itself"
+            )
+        self._inputs = [example.clone() for example in examples]
+        self._graph = torch.cuda.CUDAGraph()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.no_grad():
+            with torch.cuda.stream(side):
+                for _ in range(warmup):
+                    function(*self._inputs)
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(self._graph):
+                self._outputs = function(*self._inputs)
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """The function's results, as copies: the next replay writes to the same memory.
+
+        Raises ValueError if a tensor has another shape or type than its example.
+        """
+        for mine, given in zip(self._inputs, inputs, strict=True):
+            if (mine.shape, mine.dtype) != (given.shape, given.dtype):
+                raise ValueError(
+                    f"Captured: got {given.dtype} of shape {tuple(given.shape)}, expected {mine.dtype} of "
+                    f"{tuple(mine.shape)}, for which the graph was recorded; record another one"
+                )
+            mine.copy_(given)
+        self._graph.replay()
+        if isinstance(self._outputs, Tensor):
+            return self._outputs.clone()
+        return tuple(output.clone() for output in self._outputs)

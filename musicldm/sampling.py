@@ -111,7 +111,8 @@ def iterate(
     step_noise: (k, b, c, t, f), or any iterable of k tensors (b, c, t, f); what a stochastic plan adds.
     step: `denoise_step`, or that function compiled.
 
-    The state has the noise's dtype, float32 at least. Gradients flow. Nothing is read back from the device.
+    The state has the noise's dtype, float32 at least. Gradients flow. Nothing is read back from the device,
+    and with a plan that was moved there (`plan.to`) nothing is copied to it: a CUDA graph can hold the loop.
     Raises ValueError if the plan is stochastic and has no `step_noise`, or `step_noise` has the wrong length.
     """
     if noise.ndim != 4:
@@ -146,11 +147,10 @@ def _steps(
     dtype = torch.promote_types(noise.dtype, torch.float32)
     tables = plan.to(noise.device, dtype)
     state = tables.start(noise.to(dtype))
-    timesteps = plan.timesteps.tolist()
     rows = zip(denoisers, tables.rows(), step_noise, strict=True)
     for k, (denoiser, row, extra) in enumerate(rows):
         state, x0 = step(denoiser, state, row, extra.to(state))
-        yield Step(k, timesteps[k], state[0], x0)
+        yield Step(k, plan.visited[k], state[0], x0)
 
 
 @torch.no_grad()

@@ -131,6 +131,8 @@ class Job:
 def check(parts: Parts, request: Request, clips: int = 1) -> Job:
     """Raises TypeError or ValueError, before any work, for whatever in a request cannot be honoured.
 
+    Raises MissingLibraryError if candidates cannot be ranked for want of soxr.
+
     clips: how many an edit starts from; a single prompt is repeated for each, and a single clip serves any
     number of prompts.
     """
@@ -146,6 +148,8 @@ def check(parts: Parts, request: Request, clips: int = 1) -> Job:
         parts.clap.dim,
         clips,
     )
+    if n > 1 and request.output_type != "latent":  # candidates are ranked by what CLAP hears at its own rate
+        audio.check_resampler(parts.grid.rate, parts.clap.front_end.sampling_rate)
     scheduler = parts.scheduler.with_eta(request.eta) if request.eta else parts.scheduler
     steps = inputs.as_count(request.num_inference_steps, "num_inference_steps")
     return Job(

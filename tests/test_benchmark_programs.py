@@ -29,7 +29,8 @@ BENCHMARKS = ROOT / "benchmarks"
 LIBRARIES = {"harness", "workload"}  # imported by the programs
 ELSEWHERE = {  # programs, and the test that runs each
     "vs_diffusers.py": "parity/test_vs_diffusers.py",  # needs Diffusers
-    "run_gpu.sh": "test_benchmarks.py",
+    "run_gpu.sh": "test_run_gpu.py",
+    "gpu_wheels.sh": "test_run_gpu.py",  # downloads
 }
 RATE = 16000
 STUDY = (
@@ -57,6 +58,14 @@ PROGRAMS = {
         ("--rows 24 --surveyed 100 --batch-size 8",), ("bench_batch.json",), ("overhead_ms_per_row", "memory_growth_mb"),
     ),
     "bench_clap_training": Program(("--batch 2 --steps 1",), ("bench_clap_training.json",), ("clips_per_cpu_s",)),
+    "bench_graph": Program(
+        ("--folder {tiny} --ways eager,graph --dtypes float32 --steps 2 --seconds 0.16 --rounds 1",),
+        ("bench_graph.json",), ("way", "median_s"),
+    ),
+    "bench_memory": Program(
+        ("--folder {tiny} --dtype float32 --batches 1,2 --seconds 0.16",), ("bench_memory.json",), ("batch", "peak_mb"),
+    ),
+    "gpu_table": Program(("{runs}",)),
     "bench_import": Program(("--rounds 1",), ("bench_import.json",), ("import", "command", "median_s")),
     "bench_load": Program(("{published}",), ("bench_load.json",), ("peak_over_files", "seconds")),
     "bench_mixup": Program(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -242,37 +241,6 @@ def test_a_figure_that_is_no_number_is_not_stored(bench, tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         bench("harness").save("x", [{"ratio": math.nan}])
     assert not list(tmp_path.iterdir())
-
-
-def gpu_script(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["bash", str(BENCHMARKS / "run_gpu.sh"), "--python", sys.executable, *arguments]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
-
-
-def test_the_gpu_script_says_what_is_missing(tmp_path):
-    out = ("--out", str(tmp_path))
-    asked = gpu_script("--help")
-    assert asked.returncode == 0
-    assert "--dry-run" in asked.stdout
-    wrong = gpu_script("--fast")
-    assert (wrong.returncode, "unknown argument --fast" in wrong.stderr) == (2, True)
-    none = gpu_script(*out)
-    assert none.returncode == 2
-    assert "sees no CUDA device" in none.stderr
-    other = gpu_script(*out, "--python", "/nowhere/python")
-    assert other.returncode == 2
-    assert "cannot import the package" in other.stderr
-
-
-@pytest.mark.skipif(not os.environ.get("MUSICLDM_DRY_RUN"), reason="takes minutes: set MUSICLDM_DRY_RUN=1")
-def test_the_dry_run_of_the_gpu_script(tmp_path):
-    done = gpu_script("--dry-run", "--out", str(tmp_path))
-    assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("bench_modules", "bench_modules_graphs"):
-        rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
-        assert all(math.isfinite(row["difference"]) for row in rows)
-    assert "FAILED" not in (tmp_path / "summary.txt").read_text()
 
 
 def test_gains_of_the_published_size_name_weights(bench):

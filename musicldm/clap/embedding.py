@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from musicldm import audio
 
 from .front_end import FrontEnd
 from .model import ClapModel
@@ -73,7 +74,7 @@ class CLAP:
         waves = np.atleast_2d(torch.as_tensor(wave).detach().float().cpu().numpy())
         if waves.ndim != 2 or not waves.shape[1]:
             raise ValueError(f"CLAP: got {waves.shape}, expected (b, s) or (s,) mono samples")
-        waves = soxr.resample(waves.T, rate, self.front_end.sampling_rate, quality="HQ").T
+        waves = audio.resample(waves, rate, self.front_end.sampling_rate)
         return self.front_end(torch.from_numpy(np.ascontiguousarray(waves))).float()
 
     def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,11 @@ it is, read off soxr by an impulse.
 from __future__ import annotations
 
 import numpy as np
-import soxr
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from musicldm import audio
 from musicldm.clap import CLAP
 
 __all__ = ["embed_audio", "features", "resample"]
@@ -54,7 +54,7 @@ def resample(wave: Tensor, rate: int, target: int) -> Tensor:
         return wave
     impulse = np.zeros(4 * REACH)
     impulse[2 * REACH] = 1
-    response = soxr.resample(impulse, rate, target, quality="HQ")
+    response = audio.resample(impulse, rate, target)
     kernel = torch.as_tensor(response[REACH * ratio : 3 * REACH * ratio + 1]).to(wave)
     return F.conv_transpose1d(
         wave[:, None], kernel[None, None], stride=ratio, padding=REACH * ratio, output_padding=ratio - 1

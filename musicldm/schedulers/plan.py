@@ -39,7 +39,8 @@ class Plan:
 
     timesteps, input_scale, noise_std: (k,); table: (k, SLOTS + 1, SLOTS + 1); all float64 on the CPU as
     built. `init_scale` multiplies unit-variance noise to give the first x. levels: (k, 2), how much of the
-    data and how much unit-variance noise a row's first x consists of.
+    data and how much unit-variance noise a row's first x consists of. visited: the timesteps once more, as
+    numbers of the host: a loop that is being captured as a CUDA graph may not read them off the device.
     """
 
     timesteps: Tensor
@@ -50,6 +51,7 @@ class Plan:
     init_scale: float
     stochastic: bool
     solver: str
+    visited: tuple[float, ...]
 
     def __len__(self) -> int:
         return len(self.timesteps)
@@ -160,4 +162,5 @@ class PlanBuilder:
             init_scale=self.init_scale,
             stochastic=any(stds),
             solver=self.solver,
+            visited=tuple(map(float, timesteps)),
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from random import Random
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
+
+from musicldm import audio
 
 __all__ = ["KINDS", "damage"]
 
@@ -25,7 +26,7 @@ def damage(wave: Samples, rate: int, kind: str, rng: Random) -> Samples:
 def _muffled(wave: Samples, rate: int, rng: Random) -> Samples:
     """Nothing above 0.7 to 1.4 kHz."""
     narrow = round(2 * rng.uniform(700, 1400))
-    back = soxr.resample(soxr.resample(wave, rate, narrow), narrow, rate)
+    back = audio.resample(audio.resample(wave, rate, narrow), narrow, rate)
     return np.pad(back, (0, max(0, len(wave) - len(back))))[: len(wave)]
 
 
