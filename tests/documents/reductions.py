@@ -6,6 +6,7 @@ A snippet that nothing here matches runs as it stands. An entry that no snippet 
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 
 from .reading import Snippet
@@ -108,6 +109,15 @@ CHANGES = [
     word(r"musicldm evaluate \.\.\. --features my", "musicldm evaluate clips -o bands --features my", "clips that are there"),
     word(r"--steps 200 --guidance 2 --candidates 5", "--steps 2 --guidance 2 --candidates 2", "fewer steps, fewer candidates"),
 ]  # fmt: skip
+
+if shutil.which("fluidsynth") is None:
+    CHANGES.append(
+        word(
+            r"musicldm corpus -o (\S+ --clips \d+)( --seed \d)?",
+            r"python tests/documents/toy_corpus.py \1",
+            "no fluidsynth",
+        )
+    )
 
 # Whole commands (fullmatch) that no test of documents runs.
 DIFFUSERS = "needs Diffusers 0.33.1, which wants an environment of its own; tests/parity has it"
