@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import contextlib
 import io
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from musicldm.cli import parser
@@ -34,6 +36,21 @@ def problem(snippet: Snippet) -> str:
         return "a placeholder stands in it: give a name, or a substitution in tests/documents/reductions.py"
     found = (_simple(words, listed=bool(listed)) for words in _words(text))
     return next((wrong for wrong in found if wrong), "")
+
+
+def undefined(texts: Sequence[str]) -> set[str]:
+    """Names that Python snippets, one after the other, use and nothing on their page defines."""
+    nodes = [node for text in texts for node in ast.walk(ast.parse(text))]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)} | set(dir(builtins))
+    for node in nodes:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.alias):
+            bound.add(node.asname or node.name.partition(".")[0])
+    return {node.id for node in names if isinstance(node.ctx, ast.Load)} - bound
 
 
 def _compiles(text: str) -> str:

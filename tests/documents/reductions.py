@@ -129,7 +129,7 @@ NOT_RUN = {
     r"apt-get install [\w -]+( && pip install .*)?": "installs packages of the system",
     r'pip install ("\.\[train\]"|beat-this|madmom|librosa)': "installs packages from the network",
     r'pip install "\.\[(test|parity)\]" && python -m pytest.*': ".ci/run runs this line in a new environment",
-    r"python -m pytest": "the tests themselves",
+    r"python -m pytest( -m slow)?": "the tests themselves",
     r"MUSICLDM_WEIGHTS=FOLDER python -m pytest tests/weights": "the published weights",
     r"MUSICLDM_MUSIC=FOLDER pytest tests/music": "real music",
     r"pytest tests/test_training_ldm\.py tests/test_training_vae\.py -k overfits": "tests, which run with the others",

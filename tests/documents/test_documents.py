@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from .checks import ROOT, problem
+from .checks import ROOT, problem, undefined
 from .inputs import INPUTS
 from .reading import snippets
 from .reductions import CHANGES, NOT_RUN
@@ -23,6 +23,11 @@ EVERY = [snippet for found in ALL.values() for snippet in found]
 def test_every_snippet_is_run_or_listed_and_its_options_exist(page):
     wrong = [f"{snippet}\n  {said}" for snippet in ALL[page] if (said := problem(snippet))]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_the_python_of_a_page_uses_no_name_that_nothing_defines(page):
+    assert not undefined([snippet.text for snippet in ALL[page] if snippet.language == "python"])
 
 
 def test_no_entry_of_the_tables_is_without_a_snippet():

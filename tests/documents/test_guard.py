@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .checks import problem
+from .checks import problem, undefined
 from .reading import Snippet, snippets
 from .reductions import is_mention, reduced
 from .session import Session
@@ -49,6 +49,12 @@ def test_a_page_that_nobody_has_prepared_is_told(tmp_path):
     page.write_text(block("musicldm report clips"))
     (snippet,) = snippets(page, tmp_path)
     assert "the page is new" in problem(snippet)
+
+
+def test_names_that_nothing_defines_are_told():
+    first = "import torch\nfrom a.b import c as d\n\ndef f(x): return [y for y in x]\n"
+    assert undefined([first, "for step in f(d): print(step, torch)"]) == set()
+    assert undefined([first, "Guided(f, cond, uncond)"]) == {"Guided", "cond", "uncond"}
 
 
 def test_snippets_that_fail_when_they_run(tmp_path):
