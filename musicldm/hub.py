@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -14,6 +15,7 @@ __all__ = ["DEMO", "PUBLISHED", "resolve", "usual_guidance"]
 
 DEMO = "demo"  # ships with this package, see demo/README.md
 PUBLISHED = "ucsd-reach/musicldm"  # the authors' weights
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)  # owner/name
 
 
 def usual_guidance(id_or_folder: str | os.PathLike[str]) -> float:
@@ -35,7 +37,8 @@ def resolve(
     """The local folder of a checkpoint; that of a hub id is downloaded first.
 
     The string "demo" is the model that ships; a folder of yours of that name is "./demo", or a Path.
-    Raises CheckpointError if there is no such folder, or the download fails.
+    A name of two parts, such as "runs/vae", may be either: the folder comes first, then the hub. Raises
+    CheckpointError if there is no such folder, or the download fails.
     """
     if id_or_folder == DEMO:
         return Path(__file__).parent / DEMO
@@ -43,7 +46,7 @@ def resolve(
     if folder.is_dir():
         return folder
     name = os.fspath(id_or_folder)
-    if folder.exists() or folder.is_symlink() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if folder.exists() or folder.is_symlink() or not HUB_ID.fullmatch(name):
         what = "does not exist"
         if folder.exists():
             what = "is a file (the authors' go through `python -m weights_convert` first)"
@@ -73,7 +76,9 @@ def resolve(
             found = download(*configs, f"*/*model{suffix}*.safetensors", f"*/*model{suffix}.bin")
     except Exception as error:  # of the hub client, the network and the disk: all mean the same to the caller
         raise CheckpointError(
-            f"could not get {name!r} from the hub ({type(error).__name__}: {error}). Without a network, copy "
-            "the checkpoint's folder here from a machine that has it, and give its path instead of the id"
+            f"checkpoint {name!r}: there is no such folder in {Path.cwd()}, and the hub did not give it "
+            f"({type(error).__name__}: {error}). If a folder is meant, make it first, or mend its path; if "
+            "the hub is: without a network, copy the checkpoint's folder here from a machine that has it, "
+            "and give its path instead of the id"
         ) from error
     return found

@@ -82,10 +82,17 @@ class HiFiGAN(nn.Module):
 
     def unbounded(self, mel: Tensor) -> Tensor:
         """As `forward`, before tanh: for losses that must see past its flat ends."""
-        if mel.ndim != 3 or mel.shape[-1] != self.config.model_in_dim:
+        bins = self.config.model_in_dim
+        if mel.ndim != 3:
             raise ValueError(
-                f"HiFiGAN: got {tuple(mel.shape)}, expected (b, t, {self.config.model_in_dim}) log-mel; "
-                "VAE.decode gives (b, 1, t, f): drop its channel axis with mel[:, 0]"
+                f"HiFiGAN: got {tuple(mel.shape)}, expected (b, t, {bins}) log-mel; VAE.decode gives "
+                "(b, 1, t, f): drop its channel axis with mel[:, 0]"
+            )
+        if mel.shape[-1] != bins:
+            raise ValueError(
+                f"HiFiGAN: got {tuple(mel.shape)}, expected (b, t, {bins}) log-mel; a decoded mel has as "
+                "many bins as the latents have columns times the VAE's factor: were the latents (b, c, t, "
+                "pipe.columns)?"
             )
         x = self.conv_pre(rearrange(mel, "b t f -> b f t"))
         for stage in self.stages:

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from musicldm import audio
 from musicldm.batch.folder import Folder
 from musicldm.batch.record import Record, open_record
 from musicldm.batch.rows import PromptFile, Row
 from musicldm.evaluation.features import FeatureId, Features
+from musicldm.evaluation.panns import Cnn14
 
 RATE = 16000
 BANDS = 12
@@ -112,3 +114,19 @@ def write_batch(folder: Path, n: int, seed: int, *, ids: bool = True, candidates
         }
         batch.save(row, [clip], about)
     return folder
+
+
+def published_names(network: Cnn14) -> dict[str, torch.Tensor]:
+    """The state of a Cnn14 under the names of the published file, constants and all."""
+    named = {"norm": "bn0", "hidden": "fc1", "tags": "fc_audioset"}
+    theirs = {"spectrogram_extractor.stft.conv_real.weight": torch.zeros(257, 1, 512),
+              "spectrogram_extractor.stft.conv_imag.weight": torch.zeros(257, 1, 512),
+              "logmel_extractor.melW": torch.zeros(257, 64)}  # fmt: skip
+    for name, tensor in network.state_dict().items():
+        first, rest = name.split(".", 1)
+        if first == "blocks":
+            number, rest = rest.split(".", 1)
+            theirs[f"conv_block{int(number) + 1}.{rest}"] = tensor
+        else:
+            theirs[f"{named[first]}.{rest}"] = tensor
+    return theirs

@@ -15,6 +15,7 @@ from damage import BIN, CONV, UNET, Exploit, as_nobody, let_all_in, sharded, ten
 from helpers import TINY
 from safetensors.torch import load_file
 
+from musicldm import hub
 from musicldm.checkpoint import CheckpointError, load_components, save_components
 from musicldm.hub import resolve
 
@@ -155,8 +156,26 @@ def test_a_link_in_a_circle_is_no_checkpoint_folder(tmp_path):
 
 
 def test_an_id_without_a_network_says_what_to_do(monkeypatch, tmp_path):
-    with pytest.raises(CheckpointError, match="Without a network"):
+    with pytest.raises(CheckpointError, match="without a network"):
         resolve("no-such-org/no-such-model", cache_dir=tmp_path, local_files_only=True)
+
+
+def test_a_name_of_two_parts_may_be_a_folder_that_is_missing(tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"'runs/vae': there is no such folder in .*If a folder is meant"
+    ):
+        resolve("runs/vae", cache_dir=tmp_path, local_files_only=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["runs/demo/vae", "./runs", "../vae", "~/vae", "my runs/vae", "runs/v\u00e4e", "runs/", "/vae"],
+)
+def test_what_cannot_be_an_id_is_not_looked_up(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: pytest.fail(f"{name} was looked up"))
+    with pytest.raises(CheckpointError, match=r"does not exist; expected a folder"):
+        resolve(name)
 
 
 @pytest.mark.parametrize(

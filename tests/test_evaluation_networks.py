@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from evaluation_toys import published_names
 from safetensors.torch import save_file
 
 from musicldm.evaluation import panns, vggish
@@ -260,22 +261,6 @@ def test_bad_clips_are_named(make):
 
 
 # weights
-
-
-def published_names(network: Cnn14) -> dict[str, torch.Tensor]:
-    """The state of a Cnn14 under the names of the published file, constants and all."""
-    named = {"norm": "bn0", "hidden": "fc1", "tags": "fc_audioset"}
-    theirs = {"spectrogram_extractor.stft.conv_real.weight": torch.zeros(257, 1, 512),
-              "spectrogram_extractor.stft.conv_imag.weight": torch.zeros(257, 1, 512),
-              "logmel_extractor.melW": torch.zeros(257, 64)}  # fmt: skip
-    for name, tensor in network.state_dict().items():
-        first, rest = name.split(".", 1)
-        if first == "blocks":
-            number, rest = rest.split(".", 1)
-            theirs[f"conv_block{int(number) + 1}.{rest}"] = tensor
-        else:
-            theirs[f"{named[first]}.{rest}"] = tensor
-    return theirs
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ import torch
 from helpers import TINY
 from torch import nn
 
+from musicldm.checkpoint import CheckpointError
 from musicldm.cli import main
 from musicldm.training import ldm, vae
 from musicldm.training.command import STAGES, example, open_folder, run_stage
 from musicldm.training.config import ConfigError, as_toml, differences, key, keys_of, parse, read_toml
 from musicldm.training.distributed import Group
 from musicldm.training.ema import MovingAverage, ramped
-from musicldm.training.parts import network_part
+from musicldm.training.parts import clap_part, network_part, refuse_unheard_init
 from musicldm.training.settings import RunConfig
 
 CONFIGS = Path(vae.__file__).parent / "configs"
@@ -161,6 +162,54 @@ def test_an_example_goes_by_its_name(tmp_path, monkeypatch):
         ValueError, match="ldm-bsm: neither a file nor an example config; there are clap-demo, clap, ldm-bam"
     ):
         example(Path("ldm-bsm"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "config", "part"),
+    [
+        ("vae", "vae", "vae"),
+        ("vocoder", "vocoder", "vocoder"),
+        ("clap", "clap", "clap"),
+        ("ldm", "ldm-bam", "unet"),
+        ("ldm", "ldm-demo-bam", "unet"),  # a table, not a preset
+    ],
+)
+def test_init_of_the_command_line_is_not_overruled_in_silence(tmp_path, capsys, stage, config, part):
+    output = tmp_path / "run"
+    assert main(["train", stage, config, "--set", "parts.init=demo", "--set", f"output={output}"]) == 1
+    error = capsys.readouterr().err
+    assert f"--set parts.init=demo: {config}.toml starts parts.{part} from scratch" in error
+    assert f"--set parts.{part}=demo" in error
+    assert not output.exists()
+
+
+def test_init_is_heard_where_nothing_starts_from_scratch_or_it_is_said_twice():
+    heard = [
+        ({"parts": {"init": "x"}}, ["parts.init=x"]),
+        ({"parts": {"init": "x", "vae": "runs/vae"}}, ["parts.init=x"]),  # another checkpoint, by its name
+        ({"parts": {"init": "x", "unet": "preset:16k"}}, ["parts.init=x", "parts.unet=preset:16k"]),
+        ({"parts": {"init": "x", "unet": "preset:16k"}}, []),  # both stand in the file
+        ({"parts": {"init": "", "unet": "preset:16k"}}, ["parts.init="]),
+        ({"parts": {"init": "x", "feature_extractor": {"hop_length": 9}}}, ["parts.init=x"]),
+    ]
+    for table, overrides in heard:
+        refuse_unheard_init(table, overrides, "run.toml")
+    with pytest.raises(ConfigError, match=r"run\.toml starts parts\.unet, parts\.vae from scratch"):
+        refuse_unheard_init(
+            {"parts": {"init": "x", "unet": {"a": 1}, "vae": "preset:16k"}}, ["parts.init = x"], "run.toml"
+        )
+
+
+@pytest.mark.parametrize(
+    ("component", "stage"), [("unet", "ldm"), ("vae", "vae"), ("vocoder", "vocoder"), ("clap", "clap")]
+)
+def test_a_run_that_nobody_has_made_is_named_with_the_command_that_makes_it(
+    component, stage, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    said = rf"parts\.{component} .*'runs/demo/x'.*musicldm train {stage} CONFIG --set output=runs/demo/x"
+    with pytest.raises(CheckpointError, match=said):
+        clap_part("runs/demo/x") if component == "clap" else network_part(component, "runs/demo/x", 0)
 
 
 def test_an_unknown_stage_is_refused(tmp_path):

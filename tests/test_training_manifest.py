@@ -249,6 +249,54 @@ def test_the_split_of_a_file_does_not_depend_on_the_others(tmp_path):
     assert all(first[t.path.name] == t.split for t in tracks_from_folder(tmp_path, 0.2).tracks)
 
 
+def splits(folder, *shares, **more):
+    return {t.path.name: t.split for t in tracks_from_folder(folder, *shares, **more).tracks}
+
+
+def test_a_test_split_is_nested_and_moves_no_file_of_another(tmp_path):
+    for index in range(200):
+        (tmp_path / f"{index}.wav").write_bytes(b"")
+    alone, both = splits(tmp_path, 0.2), splits(tmp_path, 0.2, test=0.1)
+    assert 6 < sum(split == "test" for split in both.values()) < 34  # 20 expected, standard deviation 4.2
+    assert {n for n, s in alone.items() if s == "validation"} == {
+        n for n, s in both.items() if s == "validation"
+    }
+    more = splits(tmp_path, 0.5, test=0.3)
+    for split in ("validation", "test"):
+        assert {n for n, s in both.items() if s == split} < {n for n, s in more.items() if s == split}
+    for index in range(0, 200, 2):
+        (tmp_path / f"{index}.wav").unlink()
+    assert splits(tmp_path, 0.2, test=0.1).items() < both.items()
+    assert splits(tmp_path, 0.2, 1, test=0.1) != splits(tmp_path, 0.2, 0, test=0.1)  # --seed
+
+
+@pytest.mark.parametrize(
+    ("validation", "test"), [(0.5, 0.5), (-0.1, 0), (0, -0.1), (1.0, 0), (0, float("nan"))]
+)
+def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path, validation, test):
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match="expected two numbers from 0 on that are below 1 together"):
+        tracks_from_folder(tmp_path, validation, test=test)
+
+
+def test_the_command_writes_a_test_split_of_a_folder_alone(tmp_path, capsys):
+    music, output = tmp_path / "music", tmp_path / "m.jsonl"
+    music.mkdir()
+    for index in range(40):
+        (music / f"{index}.wav").write_bytes(b"")
+    command = ["manifest", str(music), "-o", str(output), "--check", "none"]
+    assert main([*command, "--validation", "0.2", "--test", "0.3"]) == 0
+    written = {track.path.name: track.split for track in read_manifest(output)}
+    assert written == splits(music, 0.2, test=0.3)
+    assert set(written.values()) == {"train", "validation", "test"}
+    capsys.readouterr()
+    assert (
+        main(["manifest", str(output), "-o", str(tmp_path / "n.jsonl"), "--check", "none", "--test", "0.3"])
+        == 1
+    )
+    assert "--validation and --test split a folder" in capsys.readouterr().err
+
+
 def test_folders_without_use_say_why(tmp_path):
     with pytest.raises(ValueError, match="there is no such folder"):
         tracks_from_folder(tmp_path / "no")

@@ -49,6 +49,14 @@ def test_the_output_of_the_vae_is_told_what_to_do(vocoder):
         vocoder(draw(1, 1, 64, 8))
 
 
+def test_a_mel_of_another_width_is_traced_to_the_latents(vocoder):
+    with pytest.raises(
+        ValueError, match=r"got \(1, 64, 16\), expected \(b, t, 8\).*latents have columns"
+    ) as error:
+        vocoder(draw(1, 64, 16))
+    assert "channel axis" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

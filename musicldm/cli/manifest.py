@@ -27,7 +27,11 @@ def add(commands: Any) -> None:
     )
     manifest.add_argument("--validation", type=float, default=0.0, metavar="SHARE",
                           help="of the files of a folder (default: none)")  # fmt: skip
-    manifest.add_argument("--seed", type=int, default=0, help="for --validation (default: %(default)s)")
+    manifest.add_argument("--test", type=float, default=0.0, metavar="SHARE",
+                          help="the same for the split test (default: none)")  # fmt: skip
+    manifest.add_argument(
+        "--seed", type=int, default=0, help="for --validation and --test (default: %(default)s)"
+    )
     manifest.add_argument("--check", choices=("samples", "headers", "none"), default="samples",
                           help="decode every file (default), or look at headers alone, or trust")  # fmt: skip
     manifest.add_argument("--seconds", type=float, default=1.0, metavar="S",
@@ -50,13 +54,18 @@ def run(options: argparse.Namespace) -> int:
     from musicldm.training.sound import Measures
 
     if options.source.is_dir():
-        found = tracks_from_folder(options.source, options.validation, options.seed)
+        found = tracks_from_folder(options.source, options.validation, options.seed, test=options.test)
         tracks = found.tracks
         for path in found.left:
             print(f"  left out, convert it to .flac: {path}", file=sys.stderr)
         if found.named:
             print(f"  {found.named} captions are file names; put a song.txt beside song.wav", file=sys.stderr)
     else:
+        if options.validation or options.test:
+            raise ValueError(
+                f"{options.source}: --validation and --test split a folder; a manifest says its splits "
+                "itself, in the field `split`"
+            )
         tracks = read_manifest(options.source, columns=_columns(options.columns))
     if options.check != "none":
         folder = options.cache / "sound" if options.cache else None

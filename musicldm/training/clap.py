@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from .config import ConfigError, key
 from .contrastive import contrastive, retrieval
 from .data import ClipSource, clip_store, sources
 from .distributed import Group
-from .parts import PRESET
+from .parts import from_scratch, load_part
 from .remembered import NOTHING, Remembered, Store
 from .settings import RunConfig
 from .stage import Batch, Draws, Loss, Stage, Turn, warmup
@@ -165,7 +165,7 @@ def build(config: Config, group: Group) -> tuple[CLAPStage, ClipSource, ClipSour
         raise ConfigError(f"mixup.strategy {config.mixup.strategy!r}: a mix has no caption for CLAP to read")
     train, held_out = sources(config, 1)
     _check_captions(train)
-    scratch = isinstance(parts.clap, Mapping) or parts.clap.startswith(PRESET)
+    scratch = from_scratch(parts.clap)
     if scratch:
         begun = output if any(output.glob("checkpoints/*")) else None
         captions = [caption for track in train.clips.tracks for caption in track.captions]
@@ -176,7 +176,7 @@ def build(config: Config, group: Group) -> tuple[CLAPStage, ClipSource, ClipSour
         if group.first and begun is None:
             save_front_end(output, clap)  # at once: a resumed run reads words as this one does
     elif parts.clap or parts.init:
-        clap = load_clap(str(parts.clap or parts.init))
+        clap = load_part("clap", str(parts.clap or parts.init), load_clap)
     else:
         raise ConfigError(
             "parts: got neither init nor clap, expected a folder or hub id to train on, or clap = "

@@ -19,6 +19,7 @@ from musicldm.batch.folder import atomic, write_json
 from .config import as_toml, differences, keys_of, parse, read_toml
 from .distributed import Group
 from .loop import Outcome, Trainer
+from .parts import refuse_unheard_init
 from .settings import RunConfig
 
 __all__ = ["STAGES", "describe", "example", "open_folder", "run_stage"]
@@ -49,7 +50,9 @@ def run_stage(
     """
     module = _module(stage)
     path = example(path)
-    config: RunConfig = parse(module.Config, read_toml(path, overrides), str(path))
+    table = read_toml(path, overrides)
+    refuse_unheard_init(table, overrides, path.name)
+    config: RunConfig = parse(module.Config, table, str(path))
     with Group.opened(config.device, environment) as group:
         # one after the others: they find what it has downloaded, and measured of every file
         made, train, held_out = group.first_alone(lambda: module.build(config, group))

@@ -48,16 +48,25 @@ class Found:
     left: list[Path]
 
 
-def tracks_from_folder(folder: str | os.PathLike[str], validation: float = 0.0, seed: int = 0) -> Found:
+def tracks_from_folder(
+    folder: str | os.PathLike[str], validation: float = 0.0, seed: int = 0, *, test: float = 0.0
+) -> Found:
     """Every sound file under a folder, hidden ones left out.
 
     Captions of song.wav: the lines of song.txt; or what song.json has under caption, captions, text,
     description or prompt; or else its name, with dashes and underscores for blanks and without a track
-    number. Beats: song.beats, where there is one. validation: about this share, drawn by each file's path, is
-    of the split "validation": a file stays where it is when others come.
+    number. Beats: song.beats, where there is one. validation, test: about these shares, drawn by each file's
+    path, are of the splits "validation" and "test": a file stays where it is when others come, and a larger
+    share keeps what the smaller one had.
 
-    Raises ValueError naming every caption, annotation or name that cannot be used, or if there is no sound.
+    Raises ValueError naming every caption, annotation or name that cannot be used, for shares that leave
+    nothing to train on, or if there is no sound.
     """
+    if not (validation >= 0 and test >= 0 and validation + test < 1):  # NaN is refused as well
+        raise ValueError(
+            f"shares of a folder: got validation {validation} and test {test}, expected two numbers from 0 "
+            "on that are below 1 together: the rest is trained on"
+        )
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder")
@@ -87,7 +96,7 @@ def tracks_from_folder(folder: str | os.PathLike[str], validation: float = 0.0, 
                 captions=captions or (_from_name(path.stem),),
                 beats=found.beats if found else None,
                 downbeats=found.downbeats if found else None,
-                split="validation" if _share(name, seed) < validation else "train",
+                split=_split(_place(name, seed), validation, test),
             )
         )
     if problems:
@@ -134,5 +143,12 @@ def _from_name(stem: str) -> str:
     return re.sub(r"^\d{1,3}[\s.)-]+(?=\S)", "", words) or stem
 
 
-def _share(name: str, seed: int) -> float:
+def _split(place: float, validation: float, test: float) -> str:
+    """One share from either end: neither moves a file of the other."""
+    if place < validation:
+        return "validation"
+    return "test" if place >= 1 - test else "train"
+
+
+def _place(name: str, seed: int) -> float:
     return float(generator(seed, f"split {name!r}", 0, 0).random())
