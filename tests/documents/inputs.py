@@ -139,6 +139,7 @@ def generated(folder: Path) -> None:
 
 INPUTS: dict[str, tuple[Callable[[Path], None], ...]] = {
     "README.md": (prompts, own_clip("mine.wav"), timeline, music, release),
+    "benchmarks/README.md": (),
     "benchmarks/results/mixup_study.md": (),
     "musicldm/demo/README.md": (),
     "musicldm/editing/README.md": (own_clip("in.wav"), timeline),

@@ -127,7 +127,9 @@ LIBRARIES = "needs librosa and scikit-learn, or matplotlib, which are not among 
 PROGRAM = "hours, or the published size: the test of the program runs it at its smallest setting"
 NOT_RUN = {
     r"apt-get install [\w -]+( && pip install .*)?": "installs packages of the system",
-    r'pip install ("\.\[train\]"|beat-this|madmom|librosa)': "installs packages from the network",
+    r'pip install ("\.\[(train|bench)\]"|beat-this|madmom|librosa)': "installs packages from the network",
+    r"bash benchmarks/gpu_wheels\.sh wheels": "downloads from the network",
+    r"bash benchmarks/run_gpu\.sh --wheels .*": "no GPU",
     r'pip install "\.\[(test|parity)\]" && python -m pytest.*': ".ci/run runs this line in a new environment",
     r"python -m pytest( -m slow)?": "the tests themselves",
     r"MUSICLDM_WEIGHTS=FOLDER python -m pytest tests/weights": "the published weights",
@@ -135,7 +137,8 @@ NOT_RUN = {
     r"pytest tests/test_training_ldm\.py tests/test_training_vae\.py -k overfits": "tests, which run with the others",
     r"python benchmarks/vs_diffusers\.py .*": DIFFUSERS,
     r"python benchmarks/(corpus_probe|demo_quality|solver_error|bench_pipeline)\.py.*": LIBRARIES,
-    r"python benchmarks/(roofline|precision|corpus_levels|bench_import)\.py": PROGRAM,
+    r"python benchmarks/(roofline|corpus_levels|bench_import)\.py": PROGRAM,
+    r"bash benchmarks/run_gpu\.sh --dry-run": PROGRAM,
 }
 
 

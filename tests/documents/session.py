@@ -12,12 +12,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers import PATIENCE
+
 from .inputs import INPUTS
 from .reading import Snippet
 from .reductions import is_mention, not_run, reduced
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 300  # for one command, on a machine that has other work
 DRIVER = """
 import json, os, sys, traceback
 answer, names = os.fdopen(os.dup(1), "w"), {"__name__": "__main__"}
@@ -44,7 +45,7 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         if self._python is not None:
-            self._python.communicate(timeout=SECONDS)
+            self._python.communicate(timeout=PATIENCE)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -77,10 +78,10 @@ class Session:
                 env=self.environment,
                 capture_output=True,
                 text=True,
-                timeout=SECONDS,
+                timeout=PATIENCE,
             )
         except subprocess.TimeoutExpired:
-            return f"not done after {SECONDS} s"
+            return f"not done after {PATIENCE} s"
         return (
             ""
             if done.returncode == 0

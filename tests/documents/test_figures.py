@@ -107,12 +107,10 @@ def card() -> Iterator[Expected]:
     through = [f"{row['mean']:.2f}" for row in rows if row["what"].startswith("copy-synthesis")]
     yield CARD, "copy-synthesis of new", through[:3]
     yield CARD, "the same of three recordings", through[3:]
-    (whole,) = [row for row in results("import") if row.get("command", "").startswith("musicldm generate")]
-    yield (
-        CARD,
-        "a clip of 10.24 s, two cores",
-        [f"{whole[key]:.1f}" for key in ("median_s", "from_s", "to_s")],
-    )
+    rows = results("amd-epyc-avx512-bf16/bench_import")["rows"]
+    (whole,) = [row for row in rows if row.get("command", "").startswith("musicldm generate")]
+    figures = [f"{whole[key]:.1f}" for key in ("median_s", "min_s", "max_s")]
+    yield CARD, "a clip of 10.24 s, two cores", figures
 
 
 def editing() -> Iterator[Expected]:
