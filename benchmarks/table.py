@@ -189,13 +189,38 @@ def roofline(found: list[Machine]) -> list[str]:
     return lines
 
 
+def precision(found: list[Machine]) -> list[str]:
+    """What half precision and the approximations move: one call of each network, then whole clips."""
+    shown = [each for each in found if each.rows("precision")]
+    if not shown:
+        return []
+    lines = ["", *head("error beside exact float32", *(each.name for each in shown))]
+    by_machine = [
+        {name: cell for row in each.rows("precision") for name, cell in moved(row)} for each in shown
+    ]
+    for name in dict.fromkeys(name for cells in by_machine for name in cells):
+        lines.append(line(name, *(cells.get(name, NOTHING) for cells in by_machine)))
+    return lines
+
+
+def moved(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """The name and the cell of a row of precision.json; none for float32, which moves nothing."""
+    if "clip" in row:
+        cell = f"{100 * row['latents_difference']:.2g} %, {row['spectral_distance_db']:.2g} dB"
+        return [(f"{row['steps']} steps: latents, audio; {row['clip']}", cell)]
+    if row["dtype"] == "float32":
+        return []
+    cell = NOTHING if row["difference"] is None else f"{100 * row['difference']:.2g} %"
+    return [(f"one call: {row['what']}, {row['dtype']}", cell)]
+
+
 def long_table(found: list[Machine]) -> str:
     """All tables and how they were made."""
     named = dict.fromkeys(
         file["command"]
         for each in found
         for name, file in each.files.items()
-        if name.startswith(("vs_", "roofline"))
+        if name.startswith(("vs_", "roofline", "precision"))
     )
     about = [
         "",
@@ -205,7 +230,7 @@ def long_table(found: list[Machine]) -> str:
         "run in turn, on one machine: compare ratios between machines, seconds within one. Differences are to this package "
         "in eager float32. Commands: " + ", ".join(f"`python {command}`" for command in sorted(named)) + ".",
     ]
-    return "\n".join([*speed(found), *memory(found), *roofline(found), *about])
+    return "\n".join([*speed(found), *memory(found), *roofline(found), *precision(found), *about])
 
 
 def short_table(found: list[Machine]) -> str:
