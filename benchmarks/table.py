@@ -194,13 +194,17 @@ def precision(found: list[Machine]) -> list[str]:
     shown = [each for each in found if each.rows("precision")]
     if not shown:
         return []
-    lines = ["", *head("error beside exact float32", *(each.name for each in shown))]
+    seconds = {each.files["precision"]["seconds_of_audio"] for each in shown}
+    clip = f"error beside exact float32, clips of {' and '.join(f'{each:g}' for each in sorted(seconds))} s"
     by_machine = [
         {name: cell for row in each.rows("precision") for name, cell in moved(row)} for each in shown
     ]
-    for name in dict.fromkeys(name for cells in by_machine for name in cells):
-        lines.append(line(name, *(cells.get(name, NOTHING) for cells in by_machine)))
-    return lines
+    names = dict.fromkeys(name for cells in by_machine for name in cells)
+    return [
+        "",
+        *head(clip, *(each.name for each in shown)),
+        *(line(name, *(cells.get(name, NOTHING) for cells in by_machine)) for name in names),
+    ]
 
 
 def moved(row: dict[str, Any]) -> list[tuple[str, str]]:
