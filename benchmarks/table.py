@@ -52,9 +52,14 @@ class Machine:
     def read(cls, folder: Path) -> Machine:
         """The JSON files of a folder of results."""
         files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-        about = next(iter(files.values()))["machine"]
+        about = cls("", files).about
         name = about["gpu"] or about["processor"].split(" (")[0].replace("(R)", "").replace(" Processor", "")
         return cls(name, files)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the twins' file says of the machine; other programs may use fewer threads."""
+        return next(file["machine"] for name, file in self.files.items() if name.startswith("vs_diffusers"))
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Those of one file; none if it was not measured."""
@@ -68,7 +73,7 @@ class Machine:
 
     def legend(self) -> str:
         """A line that says what stands behind the name."""
-        about = next(iter(self.files.values()))["machine"]
+        about = self.about
         measured = sorted(
             {file["machine"]["date"] for file in self.files.values() if "date" in file["machine"]}
         )
