@@ -14,9 +14,9 @@ import time
 import torch
 from harness import save_speed
 
+from musicldm.io.distributed import Group
 from musicldm.training.clap import CLAPSettings, CLAPStage
 from musicldm.training.clap_parts import start_clap
-from musicldm.training.distributed import Group
 from musicldm.training.stage import Batch, Draws
 
 

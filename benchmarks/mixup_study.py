@@ -31,9 +31,9 @@ from typing import Any
 
 import harness
 
-from musicldm.batch.folder import as_json, atomic, write_json
-from musicldm.batch.seeds import file_digest, model_digests, value_digest
+from musicldm.batch.seeds import model_digests
 from musicldm.cli import main as musicldm
+from musicldm.io.files import as_json, atomic, file_digest, value_digest, write_json
 from musicldm.training.config import read_toml
 from musicldm.training.corpus.prompts import evaluation_prompts
 from musicldm.training.log import read_log

@@ -18,6 +18,7 @@ CONVERT = ROOT / "weights_convert"
 LEAVES = {"unet", "vae", "vocoder", "mel", "schedulers"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
+    "io": {"audio", "mel"},  # the ground floor; a picture of a clip needs its mel
     "inputs": set(),
     "ranking": set(),
     "blending": set(),
@@ -60,14 +61,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {"approximations", "audio", "inputs", "lora", "parts", "ranking", "sampling", *LEAVES},
     "waves": {"audio"},
     "pipeline": {"inputs", "parts", "stages"},
-    "batch": {"audio", "hub", "inputs", "mel", "pipeline", "schedulers"},
+    "batch": {"audio", "hub", "inputs", "io", "mel", "pipeline", "schedulers"},
     "training": {
         "audio",
-        "batch",
         "checkpoint",
         "clap",
         "hub",
         "inputs",
+        "io",
         "lora",
         "lora_file",
         "pipeline",
@@ -83,9 +84,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "clap",
         "hub",
         "inputs",
+        "io",
         "mel",
         "pipeline",
-        "training",  # its cache on the disk
+        "training",  # its manifests
         "weights_convert",
     },
     "cli": {

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicldm.batch import folder as module
-from musicldm.batch.folder import Folder, atomic, slug, stem
+from musicldm.batch.folder import Folder, stem
 from musicldm.batch.record import Record, locked, open_record
 from musicldm.batch.rows import PromptFile, Row
-from musicldm.batch.seeds import file_digest, model_digests, row_seed
-from musicldm.batch.shards import Shard
+from musicldm.batch.seeds import model_digests, row_seed
+from musicldm.io.distributed import Shard
+from musicldm.io.files import atomic, file_digest, slug
 
 ABOUT = dict.fromkeys(("id", "prompt", "negative", "seconds", "steps", "guidance", "seed", "score", "peak", "samples", "rate"))  # fmt: skip
 

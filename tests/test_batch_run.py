@@ -14,7 +14,8 @@ import pytest
 from musicldm.batch import run as module
 from musicldm.batch.folder import Folder
 from musicldm.batch.rows import BadRow, Row
-from musicldm.batch.run import Clips, Progress, Stop, batches, make_all
+from musicldm.batch.run import Clips, Progress, batches, make_all
+from musicldm.io.stop import Stop
 
 ABOUT = dict.fromkeys(("id", "prompt", "negative", "seconds", "steps", "guidance", "seed", "score", "peak", "samples", "rate"))  # fmt: skip
 

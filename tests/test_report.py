@@ -16,11 +16,11 @@ from helpers import PATIENCE
 
 from musicldm import audio
 from musicldm.batch.folder import Folder
-from musicldm.batch.picture import PALETTE, mel_picture, png
 from musicldm.batch.record import Record, open_record
 from musicldm.batch.report import write_report
 from musicldm.batch.rows import PromptFile, Row
 from musicldm.cli import main
+from musicldm.io.picture import PALETTE, mel_picture, png
 
 RATE = 16000
 ATTACK = '"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'

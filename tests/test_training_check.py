@@ -10,7 +10,7 @@ from clicks import RATE, click_track
 from torch import nn
 
 from musicldm import audio
-from musicldm.training.cache import Cache, network_digest
+from musicldm.io.cache import Cache, network_digest
 from musicldm.training.check import check_tracks, find_problems
 from musicldm.training.manifest import Track
 from musicldm.training.sound import Measures

@@ -16,12 +16,12 @@ from training_waves import NAMES, Waves, check_resumes_exactly, check_two_are_on
 from musicldm.audio import write
 from musicldm.checkpoint import load_clap, load_front_end, load_network
 from musicldm.clap import CLAP
+from musicldm.io.distributed import Group
 from musicldm.training.clap import CLAPSettings, CLAPStage, Config, save_front_end
 from musicldm.training.clap_parts import CLAP_SMALL, start_clap
 from musicldm.training.command import example, run_stage
 from musicldm.training.config import ConfigError, keys_of, parse, read_toml
 from musicldm.training.contrastive import contrastive, retrieval
-from musicldm.training.distributed import Group
 from musicldm.training.stage import Draws, collate
 from musicldm.training.tokenizer import train_tokenizer
 from weights_convert.hub_config import ConfigError as HubConfigError

@@ -14,10 +14,10 @@ from torch import nn
 
 from musicldm.checkpoint import CheckpointError
 from musicldm.cli import main
+from musicldm.io.distributed import Group
 from musicldm.training import ldm, vae
 from musicldm.training.command import STAGES, example, open_folder, run_stage
 from musicldm.training.config import ConfigError, as_toml, differences, key, keys_of, parse, read_toml
-from musicldm.training.distributed import Group
 from musicldm.training.ema import MovingAverage, ramped
 from musicldm.training.parts import clap_part, network_part, refuse_unheard_init
 from musicldm.training.settings import RunConfig

@@ -14,11 +14,11 @@ from training_toys import curve, write_clips
 
 from musicldm import MusicLDMPipeline
 from musicldm.checkpoint import load_network
+from musicldm.io.distributed import Group
 from musicldm.mel import log_mel
 from musicldm.training.command import run_stage
 from musicldm.training.conditions import with_nulls
 from musicldm.training.config import ConfigError, parse
-from musicldm.training.distributed import Group
 from musicldm.training.ldm import Config, LDMSettings, LDMStage, build, zero_outputs
 from musicldm.training.log import read_log
 from musicldm.training.stage import Batch, Draws

@@ -13,7 +13,7 @@ import torch
 from training_toys import ToyData, ToyStage, curve, same, toy_config, weights
 
 from musicldm import audio
-from musicldm.training.distributed import Group
+from musicldm.io.distributed import Group
 from musicldm.training.log import read_log
 from musicldm.training.loop import Outcome, Trainer
 from musicldm.training.order import Order

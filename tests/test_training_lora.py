@@ -14,11 +14,11 @@ from training_waves import NAMES, Waves, check_resumes_exactly, check_two_are_on
 
 from musicldm import MusicLDMPipeline, lora
 from musicldm.cli import main
+from musicldm.io.distributed import Group
 from musicldm.lora import LoRAConfig
 from musicldm.training.adapter import AdapterStage, LoRASettings
 from musicldm.training.command import run_stage
 from musicldm.training.config import ConfigError
-from musicldm.training.distributed import Group
 from musicldm.training.ldm import LDMSettings, LDMStage
 from musicldm.training.targets import ClipLatents
 from musicldm.unet import UNet, UNetConfig

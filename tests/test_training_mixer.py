@@ -12,11 +12,11 @@ import torch
 from clicks import RATE, click_track
 
 from musicldm.cli import main
+from musicldm.io.distributed import Group
 from musicldm.training import vae, vocoder
 from musicldm.training.clips import Clips
 from musicldm.training.config import ConfigError, parse
 from musicldm.training.data import ClipSource, sources
-from musicldm.training.distributed import Group
 from musicldm.training.manifest import read_manifest, write_manifest
 from musicldm.training.mixer import Mixer, Pair
 from musicldm.training.mixup import (

@@ -9,8 +9,8 @@ from training_toys import write_clips
 
 from musicldm import VAE
 from musicldm.checkpoint import load_network
+from musicldm.io.distributed import Group
 from musicldm.training.config import parse
-from musicldm.training.distributed import Group
 from musicldm.training.log import read_log
 from musicldm.training.loop import Trainer
 from musicldm.training.patch import PatchDiscriminator

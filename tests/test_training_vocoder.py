@@ -16,6 +16,7 @@ from training_toys import write_clips
 from training_waves import Waves, check_resumes_exactly, check_two_are_one, config, losses, train, wave
 
 from musicldm.checkpoint import load_network, save_network
+from musicldm.io.distributed import Group
 from musicldm.mel import log_mel
 from musicldm.training import gan
 from musicldm.training.command import example, run_stage
@@ -27,7 +28,6 @@ from musicldm.training.discriminators import (
     ScaleDiscriminator,
     WaveDiscriminators,
 )
-from musicldm.training.distributed import Group
 from musicldm.training.stage import Draws
 from musicldm.training.vocoder import Config, VocoderSettings, VocoderStage, fold, normed, segment
 from musicldm.vocoder import HiFiGAN, VocoderConfig

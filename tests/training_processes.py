@@ -19,9 +19,9 @@ from torch import nn
 from torch.optim import SGD
 from training_toys import ToyData, ToyStage, toy_config
 
+from musicldm.io.distributed import Group
 from musicldm.training import ldm, vae
 from musicldm.training.config import parse
-from musicldm.training.distributed import Group
 from musicldm.training.loop import Trainer
 from musicldm.training.settings import Evaluate
 from musicldm.training.stage import Batch, Draws, Loss, Turn

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from musicldm.training.distributed import Group
+from musicldm.io.distributed import Group
 from musicldm.training.log import read_log
 from musicldm.training.loop import Outcome, Trainer
 from musicldm.training.settings import Data, Loop, RunConfig, Save

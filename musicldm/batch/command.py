@@ -19,14 +19,16 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from musicldm import audio, inputs
 from musicldm.hub import resolve, usual_guidance
+from musicldm.io.distributed import Shard
+from musicldm.io.files import file_digest, value_digest
+from musicldm.io.stop import Stop
 
 from .folder import Folder, Tally
 from .making import PipelineMaker, Settings
 from .record import Record, locked, open_record
 from .rows import BadRow, PromptFile, Row
-from .run import Progress, Stop, make_all
-from .seeds import file_digest, model_digests, value_digest
-from .shards import Shard
+from .run import Progress, make_all
+from .seeds import model_digests
 
 __all__ = ["run_batch"]
 

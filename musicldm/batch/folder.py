@@ -1,4 +1,4 @@
-"""The output folder: safe names, files that appear whole or not at all, and what counts as complete."""
+"""The output folder: the names of its files, and what counts as complete."""
 
 from __future__ import annotations
 
@@ -6,69 +6,21 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-import secrets
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from musicldm.io.files import PRIVATE, as_json, atomic, slug, write_json
 
 from .rows import BadRow, Row
 
-__all__ = ["Folder", "Tally", "as_json", "atomic", "slug", "stem", "write_json"]
-
-PRIVATE = ".batch"  # records of failed rows, locks
-SLUG = 48  # characters
-
-
-def slug(prompt: str) -> str:
-    """A prompt as part of a file name: a-z, 0-9 and single dashes, 1 to 48 characters."""
-    plain = unicodedata.normalize("NFKD", prompt[:1000]).encode("ascii", "ignore").decode().lower()
-    return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:SLUG].strip("-") or "clip"
+__all__ = ["Folder", "Tally", "stem"]
 
 
 def stem(row: Row | BadRow) -> str:
     """What a row's files are called: its number makes the name its own, the prompt makes it readable."""
     return f"{row.index:06d}-{slug(row.prompt)}"
-
-
-@contextmanager
-def atomic(path: Path, *, shared: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
-    """A file to write; it takes its place, on the disk, when the block ends without an error.
-
-    shared: other processes may write the same file at the same moment; one of them comes last, whole.
-    durable: wait for the disk. Without it a power cut may leave half a file: for what has a checksum, and is
-    made again.
-    """
-    partial = path.with_name(path.name + ".partial")  # a rerun after a kill writes over it
-    if shared:
-        partial = path.parent / PRIVATE / f"{path.name}.{secrets.token_hex(4)}.partial"
-        partial.parent.mkdir(exist_ok=True)
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-
-
-def as_json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
-    """A JSON object and a line's end, in UTF-8; half a surrogate pair stands as its escape."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace") + b"\n"
-
-
-def write_json(path: Path, value: Mapping[str, Any], *, shared: bool = False) -> None:
-    """An indented JSON file, written by `atomic`."""
-    with atomic(path, shared=shared) as file:
-        file.write(as_json(value, indent=1))
 
 
 @dataclass(frozen=True)

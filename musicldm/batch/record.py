@@ -6,16 +6,15 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .folder import PRIVATE, as_json, write_json
+from musicldm.io.files import BLOCK, PRIVATE, create_json, value_digest, write_json
+
 from .rows import Survey
-from .seeds import BLOCK, value_digest
 
 try:
     import fcntl
@@ -139,32 +138,13 @@ def _begin(path: Path, record: Record) -> None:
         raise ValueError(
             f"{folder} holds clips ({stray.name}, ...) but no {NAME} that says what they are; use another"
         )
-    _create(path, record.as_dict())
+    create_json(path, record.as_dict())
 
 
 def _clips(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Audio and sidecars, by their names."""
     with os.scandir(folder) as entries:
         yield from (entry for entry in entries if OURS.fullmatch(entry.name))
-
-
-def _create(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a file that is not there yet; if another process is quicker, its file stays."""
-    own = path.parent / PRIVATE / f"{path.name}.{secrets.token_hex(4)}.partial"
-    own.parent.mkdir(exist_ok=True)
-    try:
-        with own.open("wb") as file:
-            file.write(as_json(value, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(own, path)
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            os.replace(own, path)
-    finally:
-        own.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from musicldm import audio
+from musicldm.io.files import atomic
+from musicldm.io.picture import mel_picture
 
-from .folder import atomic
 from .page import FOOT, Entry, head, row_html
-from .picture import mel_picture
 from .record import OURS
 
 __all__ = ["write_report"]

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .seeds import file_digest, value_digest
+from musicldm.io.files import file_digest, value_digest
 
 __all__ = ["FIELDS", "BadRow", "PromptFile", "Row", "Survey"]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from types import FrameType
 from typing import Any, Protocol
 
 from .folder import Folder
 from .rows import BadRow, Row
 
-__all__ = ["Clips", "Maker", "Progress", "Stop", "batches", "make_all"]
+__all__ = ["Clips", "Maker", "Progress", "batches", "make_all"]
 
 log = logging.getLogger(__name__)
 
@@ -46,37 +43,6 @@ class Progress:
     done: int = 0
     made: int = 0
     failed: int = 0
-
-
-class Stop:
-    """Becomes true at the first Ctrl-C or SIGTERM; a second Ctrl-C is KeyboardInterrupt, at once.
-
-    unit: what the work consists of, for the message.
-    """
-
-    def __init__(self, unit: str = "batch") -> None:
-        self.unit = unit
-        self.asked = False
-
-    def __bool__(self) -> bool:
-        return self.asked
-
-    @contextmanager
-    def listening(self) -> Iterator[Stop]:
-        """Take the signals for the length of a block."""
-        before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if not self.asked:
-            log.warning("finishing the %s at hand; Ctrl-C again stops at once", self.unit)
-        self.asked = True
 
 
 def batches(rows: Iterable[Row], kind: Callable[[Row], Hashable], size: int) -> Iterator[list[Row]]:

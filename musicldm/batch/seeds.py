@@ -1,20 +1,17 @@
-"""Names that depend on what they name alone: a row's noise, a file's bytes, a run's settings."""
+"""Names that depend on what they name alone: a row's noise, a model's files, a solver's table."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from musicldm.io.files import file_digest
 from musicldm.schedulers import Plan
 
-__all__ = ["file_digest", "model_digests", "plan_digest", "row_seed", "value_digest"]
+__all__ = ["model_digests", "plan_digest", "row_seed"]
 
-BLOCK = 1 << 20
 SEED_BITS = 52  # a JSON number that every reader keeps exact, with room for the candidates
 
 
@@ -26,21 +23,6 @@ def row_seed(run_seed: int, index: int) -> int:
     """
     digest = hashlib.blake2b(f"musicldm {run_seed} {index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - SEED_BITS)
-
-
-def file_digest(path: Path) -> tuple[str, int]:
-    """SHA-256 and size in bytes, read in blocks."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            size += len(block)
-    return digest.hexdigest(), size
-
-
-def value_digest(value: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def model_digests(folder: Path) -> dict[str, str]:

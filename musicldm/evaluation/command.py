@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from musicldm.batch.folder import as_json, atomic
-from musicldm.training.cache import Cache
-from musicldm.training.distributed import Group
+from musicldm.io.cache import Cache
+from musicldm.io.distributed import Group
+from musicldm.io.files import as_json, atomic
 
 from .choosing import choose
 from .examine import Limits, Looked, examine, settle

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from musicldm import audio
-from musicldm.batch.folder import as_json, atomic
-from musicldm.batch.seeds import file_digest
-from musicldm.training.distributed import Group
+from musicldm.io.cache import StatCache
+from musicldm.io.distributed import Group
+from musicldm.io.files import file_digest
 
 from .intake import ClipSet, Sound
 from .problems import Problem
@@ -125,12 +123,13 @@ def examine(
 ) -> tuple[dict[str, list[Looked]], list[Problem]]:
     """Role -> usable files, in the sets' order, and every problem. Files are shared among processes.
 
-    folder: keeps the facts, by the file's full path, size and time of change. progress: wraps this process's
+    folder: keeps the facts (see `StatCache`). progress: wraps this process's
     work. A file with a problem is not usable, whatever the problem.
     """
     todo = [(given.role, sound) for given in sets for sound in given.sounds]
     mine = range(group.rank, len(todo), group.world)
-    found: dict[int, Facts | tuple[str, str]] = {k: _stored(todo[k][1].path, folder) for k in progress(mine)}
+    kept = StatCache(folder, Facts, f"evaluation {VERSION}")
+    found: dict[int, Facts | tuple[str, str]] = {k: _stored(todo[k][1].path, kept) for k in progress(mine)}
     everybodys = {k: facts for part in group.gather_objects(found) for k, facts in part.items()}
     problems = [problem for given in sets for problem in given.problems]
     named = {(problem.role, problem.path) for problem in problems}
@@ -212,22 +211,9 @@ def _wrong(sound: Sound, facts: Facts, limits: Limits, rate: int) -> list[tuple[
     return found
 
 
-def _stored(path: Path, folder: Path) -> Facts | tuple[str, str]:
+def _stored(path: Path, kept: StatCache[Facts]) -> Facts | tuple[str, str]:
     """The facts, or (text, kind) of what is wrong: made once for each state of a file."""
-    entry = None
-    with suppress(OSError):
-        state = path.stat()
-        name = f"{VERSION} {path.resolve()} {state.st_size} {state.st_mtime_ns}"
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-        entry = folder / digest[:2] / f"{digest}.json"
-        with suppress(OSError, ValueError, TypeError):
-            return Facts(**json.loads(entry.read_bytes()))
     try:
-        facts = facts_of(path)
+        return kept.get(path, facts_of) if path.is_file() else facts_of(path)
     except ValueError as error:
         return str(error.args[0]), str(error.args[1])
-    if entry is not None:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(entry, shared=True, durable=False) as file:  # half an entry is no JSON, and made again
-            file.write(as_json(asdict(facts)))
-    return facts

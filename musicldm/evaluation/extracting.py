@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musicldm.training.cache import Cache
-from musicldm.training.distributed import Group
+from musicldm.io.cache import Cache
+from musicldm.io.distributed import Group
 
 from .features import Feature, Features, TextFeature, merge
 from .handling import Excerpt, Handling

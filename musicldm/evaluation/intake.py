@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musicldm.batch.record import OURS
-from musicldm.batch.seeds import file_digest
+from musicldm.io.files import file_digest
 from musicldm.training.folders import READABLE, UNREADABLE
 from musicldm.training.manifest import read_manifest
 

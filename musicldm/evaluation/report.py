@@ -15,8 +15,8 @@ from urllib.parse import quote
 import numpy as np
 
 from musicldm import audio
-from musicldm.batch.folder import as_json, atomic, write_json
-from musicldm.batch.picture import mel_picture
+from musicldm.io.files import as_json, atomic, write_json
+from musicldm.io.picture import mel_picture
 
 from .charts import histogram
 from .examine import Looked

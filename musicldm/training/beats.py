@@ -4,7 +4,6 @@ them."""
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from musicldm.batch.folder import as_json
+from musicldm.io.cache import file_state
+from musicldm.io.files import as_json
 
 from .annotations import Beats, as_times, read_annotation
 from .beat_backends import BACKENDS
@@ -66,7 +66,7 @@ class Journal:
 
     def get(self, path: Path) -> Beats | None:
         """The beats of a file, if they are known."""
-        row = self._known.get(_identity(path, self.by))
+        row = self._known.get(file_state(path, self.by))
         try:
             return (
                 Beats(as_times(row["beats"], "beats"), as_times(row["downbeats"], "downbeats"))
@@ -79,7 +79,7 @@ class Journal:
     def add(self, path: Path, found: Beats) -> None:
         """Append, and see it to the disk."""
         downbeats = np.zeros(0) if found.downbeats is None else found.downbeats
-        row = {"file": _identity(path, self.by), "path": str(path)}
+        row = {"file": file_state(path, self.by), "path": str(path)}
         row |= {"beats": found.beats.tolist(), "downbeats": downbeats.tolist()}
         with self.path.open("ab") as file:
             if file.tell() and not self._ends_with_newline():
@@ -92,13 +92,6 @@ class Journal:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
-
-
-def _identity(path: Path, by: str) -> str:
-    """Names a file's state and who listened to it. Raises OSError if there is no such file."""
-    state = path.stat()
-    name = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {by}"
-    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def backend_version(name: str) -> str:

@@ -16,13 +16,11 @@ from typing import Any, BinaryIO
 
 import torch
 
-from musicldm.batch.folder import atomic, write_json
+from musicldm.io.files import atomic, file_digest, write_json
 
 __all__ = ["Checkpoints", "Entry"]
 
 log = logging.getLogger(__name__)
-
-BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,7 @@ class Checkpoints:
         """The content of a checkpoint, on the CPU. Raises ValueError if it is missing or damaged."""
         path = self.path(entry.step)
         try:
-            with path.open("rb") as file:
-                digest = _sha256(file)
-            if digest != entry.sha256:
+            if file_digest(path)[0] != entry.sha256:
                 raise ValueError("its bytes are not those that were written")
             return dict(torch.load(path, map_location="cpu", weights_only=True))
         except (ValueError, OSError, RuntimeError) as error:
@@ -144,10 +140,3 @@ class _Hashing:
     def flush(self) -> None:
         """As a file's."""
         self._file.flush()
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(BLOCK):
-        digest.update(block)
-    return digest.hexdigest()

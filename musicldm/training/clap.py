@@ -15,13 +15,13 @@ from torch.optim import AdamW
 
 from musicldm.checkpoint import load_clap, save_network
 from musicldm.clap import CLAP
+from musicldm.io.distributed import Group
 from musicldm.mel import MUSICLDM_16K
 
 from .clap_parts import start_clap
 from .config import ConfigError, key
 from .contrastive import contrastive, retrieval
 from .data import ClipSource, clip_store, sources
-from .distributed import Group
 from .parts import from_scratch, load_part
 from .remembered import NOTHING, Remembered, Store
 from .settings import RunConfig

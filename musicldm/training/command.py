@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from musicldm.batch.folder import atomic, write_json
+from musicldm.io.distributed import Group
+from musicldm.io.files import atomic, write_json
 
 from .config import as_toml, differences, keys_of, parse, read_toml
-from .distributed import Group
 from .loop import Outcome, Trainer
 from .parts import refuse_unheard_init
 from .settings import RunConfig

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from musicldm.clap import CLAP
+from musicldm.io.cache import network_digest
 
-from .cache import network_digest
 from .remembered import NOTHING, Remembered, Store
 from .stage import Draws
 from .targets import Target

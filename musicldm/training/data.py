@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from musicldm.io.cache import Cache
 from musicldm.mel import MUSICLDM_16K
 
-from .cache import Cache
 from .check import check_tracks
 from .clips import Clips
 from .config import ConfigError

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from musicldm import audio
-from musicldm.batch.folder import write_json
+from musicldm.io.files import write_json
 
 from .manifest import Track
 from .mixer import Mixer, Pair

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from musicldm.checkpoint import save_components
+from musicldm.io.distributed import Group
 from musicldm.mel import MUSICLDM_16K, log_mel
 from musicldm.pipeline import MusicLDMPipeline
 from musicldm.unet import ResBlock, Transformer, UNet
@@ -23,7 +24,6 @@ from .adapter import AdapterStage, LoRASettings
 from .conditions import Condition, Conditions, with_nulls
 from .config import ConfigError, key
 from .data import ClipSource, clip_store, sources
-from .distributed import Group
 from .parts import clap_part, network_part, scheduler_part
 from .remembered import NOTHING, Store
 from .settings import RunConfig

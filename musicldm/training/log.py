@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from musicldm.batch.folder import as_json, atomic
+from musicldm.io.files import as_json, atomic
 
 from .stage import Preview
 

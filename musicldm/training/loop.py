@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from musicldm.batch.run import Stop
+from musicldm.io.distributed import Group
+from musicldm.io.stop import Stop
 
 from . import feed
 from .checkpoints import Checkpoints
-from .distributed import Group
 from .ema import MovingAverage
 from .log import RunLog, memory_mb
 from .order import Order

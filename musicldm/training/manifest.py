@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicldm.batch.folder import as_json, atomic
+from musicldm.io.files import as_json, atomic
 
 from .annotations import as_times, read_annotation
 

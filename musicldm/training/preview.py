@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from musicldm import audio
-from musicldm.batch.folder import atomic, slug
-from musicldm.batch.picture import log_mel_picture
+from musicldm.io.files import atomic, slug
+from musicldm.io.picture import log_mel_picture
 
 from .stage import Preview
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicldm import audio
-from musicldm.batch.folder import write_json
-from musicldm.batch.seeds import file_digest
+from musicldm.io.cache import StatCache
+from musicldm.io.files import file_digest
 
 __all__ = ["Measures", "Stats", "cut", "cut_raw", "measure", "normalise"]
 
@@ -81,39 +78,26 @@ def measure(path: Path, rate: int) -> Stats:
 
 
 class Measures:
-    """`measure`, remembered: in memory, and in a folder if one is given.
-
-    An entry is the file's by its full path, size and time of change; an entry that cannot be read is made
-    anew.
-    """
+    """`measure`, remembered: in memory, and in a folder, by each file's state, if one is given."""
 
     def __init__(self, rate: int, folder: Path | None = None) -> None:
         self.rate = rate
-        self.folder = folder
+        self._kept = None if folder is None else StatCache(folder, Stats, str(rate))
         self._known: dict[Path, Stats] = {}
 
     def __call__(self, path: Path) -> Stats:
         """Raises ValueError for a file that cannot be read."""
-        known = self._known.get(path)
-        if known is None:
-            known = self._known[path] = self._stored(path) if self.folder else measure(path, self.rate)
-        return known
+        if path not in self._known:
+            self._known[path] = self._made(path)
+        return self._known[path]
 
-    def _stored(self, path: Path) -> Stats:
-        assert self.folder is not None
+    def _made(self, path: Path) -> Stats:
+        if self._kept is None:
+            return measure(path, self.rate)
         try:
-            state = path.stat()
+            return self._kept.get(path, lambda path: measure(path, self.rate))
         except OSError as error:
             raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-        name = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {self.rate}"
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-        entry = self.folder / digest[:2] / f"{digest}.json"
-        with suppress(OSError, ValueError, TypeError):
-            return Stats(**json.loads(entry.read_bytes()))
-        stats = measure(path, self.rate)
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        write_json(entry, asdict(stats), shared=True)
-        return stats
 
 
 def cut(path: Path, stats: Stats, start: int, samples: int) -> Samples:

@@ -10,7 +10,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from .distributed import Group
+from musicldm.io.distributed import Group
+
 from .feed import MicroBatch
 from .order import Place
 from .settings import RunConfig

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from musicldm.checkpoint import save_network
+from musicldm.io.distributed import Group
 from musicldm.mel import MUSICLDM_16K
 from musicldm.vae import VAE, Posterior
 from musicldm.vocoder import HiFiGAN
 
 from .config import key
 from .data import ClipSource, refuse_latent_mixup, sources
-from .distributed import Group
 from .front import mel_of
 from .parts import network_part
 from .patch import PatchDiscriminator

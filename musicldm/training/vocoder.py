@@ -14,13 +14,13 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.optim import AdamW
 
 from musicldm.checkpoint import save_network
+from musicldm.io.distributed import Group
 from musicldm.mel import MUSICLDM_16K
 from musicldm.vocoder import HiFiGAN
 
 from .config import ConfigError, key
 from .data import ClipSource, refuse_latent_mixup, sources
 from .discriminators import WaveDiscriminators
-from .distributed import Group
 from .front import mel_of
 from .gan import (
     FEATURE_WEIGHT,

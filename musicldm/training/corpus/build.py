@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import platform
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from musicldm import audio
-from musicldm.batch.folder import as_json, atomic, write_json
+from musicldm.io.files import as_json, atomic, file_digest, write_json
 
 from .clip import SECONDS, Clip
 from .damage import damage
@@ -58,7 +57,7 @@ def build(
         "suffix": suffix,
         "fluidsynth": synth.version(),
         "soundfont": Path(synth.soundfont).name,
-        "soundfont_sha256": sha256(Path(synth.soundfont)),
+        "soundfont_sha256": file_digest(Path(synth.soundfont))[0],
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
@@ -130,12 +129,3 @@ def facts_row(of: Entry, clip: Clip, suffix: str) -> dict[str, Any]:
         "original": of.original,
         **clip.facts.as_dict(),
     }
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,4 +1,9 @@
-"""Many processes, one training run: what they sum, gather and agree on. One process is a group of one.
+"""Many processes of torchrun: who has which share of the work, and what they sum, gather and agree on.
+
+A `Shard` exchanges nothing while the work goes on, so that no process waits for another, and one that dies
+takes its own share with it alone; only at the end do processes count themselves in torchrun's own store: the
+last one answers for all. (One that ended with an error any earlier would have torchrun stop the others.)
+A `Group` works in step: one process is a group of one.
 
 Gradients are summed by a plain all-reduce after the last micro-batch, not by the DistributedDataParallel
 wrapper: that one hooks into `forward` of a single module, while a stage calls `vae.encode`, has a
@@ -8,6 +13,7 @@ backward pass, is a small share of a step here; what it costs is that every stag
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,14 +25,82 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from musicldm.batch.shards import Shard
+__all__ = ["Group", "Shard"]
 
-__all__ = ["Group"]
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)  # for the first process to decode every file once
+ANSWER = timedelta(seconds=60)  # for torchrun's store
 BUCKET = 1 << 25  # elements that are exchanged at once: 128 MiB of float32
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A process of many: its rank, of world. local_rank: which of its machine's GPUs is its own.
+
+    store: host and port of torchrun's store, and the attempt that it counts for; None without torchrun.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    store: tuple[str, int, str] | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Shard:
+        """From RANK, WORLD_SIZE and LOCAL_RANK, as torchrun sets them; without them, one process.
+
+        Raises ValueError if they make no sense.
+        """
+        defaults = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+        given = {name: environment.get(name, default) for name, default in defaults.items()}
+        try:
+            rank, world, local = map(int, given.values())
+            if not 0 <= rank < world or local < 0:
+                raise ValueError
+        except ValueError:
+            raise ValueError(f"got {given} in the environment, expected 0 <= RANK < WORLD_SIZE") from None
+        store = None
+        if world > 1 and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+            store = (environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), attempt)
+        return cls(rank, world, local, store)
+
+    def has(self, index: int) -> bool:
+        """Whether the row is this process's."""
+        return index % self.world == self.rank
+
+    def device(self, name: str, gpus: int) -> str:
+        """The device for "auto" and "cuda": a GPU each.
+
+        Raises ValueError if there are more processes here than GPUs.
+        """
+        if name not in ("auto", "cuda") or not gpus:
+            return "cpu" if name == "auto" else name
+        if self.local_rank >= gpus:
+            raise ValueError(
+                f"process {self.local_rank} of this machine has no GPU of its own ({gpus} found); start "
+                f"{gpus} with --nproc-per-node, or name a device for all, such as --device cuda:0"
+            )
+        return f"cuda:{self.local_rank}"
+
+    def is_last(self) -> bool | None:
+        """Count this process as finished: whether all others were before it. None if nobody counts."""
+        if self.world == 1:
+            return True
+        if self.store is None:
+            return None
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+        host, port, attempt = self.store
+        try:
+            store = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=ANSWER)
+            return bool(store.add(f"musicldm/batch/{attempt}/finished", 1) == self.world)
+        except RuntimeError as error:  # torchrun's first machine is gone
+            log.warning("could not count this process as finished (%s)", error)
+            return None
 
 
 @dataclass(frozen=True)

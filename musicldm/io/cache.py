@@ -1,4 +1,4 @@
-"""Latents, log-mels, embeddings on the disk: made once, found again by what they were made of."""
+"""What is made once and found again on the disk: tensors by what they were made of, facts by their file."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from musicldm.batch.folder import atomic
+from .files import as_json, atomic
 
-__all__ = ["Cache", "network_digest"]
+__all__ = ["Cache", "StatCache", "file_state", "network_digest"]
 
 log = logging.getLogger(__name__)
+
+Facts = TypeVar("Facts")  # a dataclass of what JSON holds
 
 
 class Cache:
@@ -74,6 +78,44 @@ class Cache:
         text = json.dumps(key, sort_keys=True, allow_nan=False)
         name = hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors", text
+
+
+class StatCache(Generic[Facts]):
+    """Facts of files in a folder of small JSON files, made once for each state of a file (see `file_state`).
+
+    kind: the dataclass of the facts. purpose: all else that they depend on. Entries appear whole or not at
+    all, and many processes may share a folder; one that cannot be read is made again.
+    """
+
+    def __init__(self, folder: Path, kind: type[Facts], purpose: str) -> None:
+        self.folder = folder
+        self.kind = kind
+        self.purpose = purpose
+
+    def get(self, path: Path, make: Callable[[Path], Facts]) -> Facts:
+        """The facts of a file; `make` makes them if they are not known.
+
+        Raises OSError if there is no such file, and whatever `make` raises, which is not kept.
+        """
+        name = file_state(path, self.purpose)
+        entry = self.folder / name[:2] / f"{name}.json"
+        with suppress(OSError, ValueError, TypeError):
+            return self.kind(**json.loads(entry.read_bytes()))
+        facts = make(path)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(entry, shared=True, durable=False) as file:  # half an entry is no JSON, and made again
+            file.write(as_json(asdict(facts)))  # type: ignore[call-overload]
+        return facts
+
+
+def file_state(path: Path, purpose: str) -> str:
+    """32 hexadecimal digits that name a file by its full path, size and time of change, for a purpose.
+
+    Raises OSError if there is no such file.
+    """
+    state = path.stat()
+    name = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {purpose}"
+    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def network_digest(module: nn.Module) -> str:

@@ -1,0 +1,1 @@
+"""The ground floor: files, caches, tables, processes, pictures."""
