@@ -177,7 +177,7 @@ def test_prompts_without_clips_and_clips_without_prompts_are_named(tmp_path, cap
     assert evaluate(made, out, "--prompts", table, "--skip", "no prompt,no clip") == 0
     assert report(out)["sets"]["GENERATED"]["used"] == 2
     for text, word in (
-        ("id,text\nclip0,a, b\nclip1,c\n", "row 1: more fields than the header has; quote commas"),
+        ("id,text\nclip0,a, b\nclip1,c\n", "row 1: has 3 fields, and the header 2; quote commas"),
         ("id,text\nclip0,a\nclip0,b\n", "row 2: 'clip0' stands in it twice"),
         ("id,words\nclip0,a\n", "row 1: needs one of path, file, id and one of"),
         ("id,text\n", "holds no rows"),

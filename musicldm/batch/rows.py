@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
-from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from musicldm.io.files import file_digest, value_digest
+from musicldm.io.tables import Record, csv_records, jsonl_records, opened
 
 __all__ = ["FIELDS", "BadRow", "PromptFile", "Row", "Survey"]
 
@@ -89,7 +87,7 @@ class PromptFile:
                 f"{', '.join(readers)}"
             )
         self.path = path
-        self.encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+        self.encoding = "utf-8" if encoding.lower() in ("utf-8", "utf8", "utf-8-sig") else encoding
         try:
             "".encode(self.encoding)
         except LookupError:
@@ -156,65 +154,31 @@ class PromptFile:
                 f"{'; '.join(shown)}; make them differ, or leave the ids away (rows have numbers)"
             )
 
-    @contextmanager
-    def _opened(self, newline: str | None = None) -> Iterator[TextIO]:
-        try:
-            with self.path.open(encoding=self.encoding, newline=newline) as file:
-                yield file
-        except UnicodeError as error:  # both the decoder's errors and UTF-16's missing mark
-            raise ValueError(f"{self.path}: {self._where_undecodable(error)}") from error
+    def _opened(self, newline: str | None = "") -> AbstractContextManager[TextIO]:
+        def advice(guess: str) -> str:
+            return f"if the file is {guess}, say --encoding {guess}"
 
-    def _where_undecodable(self, error: UnicodeError) -> str:
-        name = self.encoding.removesuffix("-sig")
-        if name == "utf-8":
-            with self.path.open("rb") as file:
-                found = next((hit for hit in map(_not_utf8, file, count(1)) if hit), None)
-            if found:
-                return found
-        return f"cannot be read as {name} ({error}); say --encoding NAME"
+        return opened(self.path, advice, self.encoding, newline)
 
     def _text(self) -> Iterator[Row | BadRow]:
-        with self._opened() as file:
+        with self._opened(newline=None) as file:
             for index, line in enumerate(file):
                 prompt = line.removesuffix("\n")
                 if prompt and not prompt.isspace():
                     yield Row(index=index, prompt=prompt)
 
     def _csv(self) -> Iterator[Row | BadRow]:
-        with self._opened(newline="") as file:
-            reader = csv.reader(file, strict=True)
-            try:
-                header = next(reader, [])
-                names = self._names(header)
-                records = (record for record in reader if record)  # a blank line is no record
-                for index, record in enumerate(records):
-                    if len(record) != len(header):
-                        reason = f"has {len(record)} fields, and the header {len(header)}; quote commas"
-                        yield BadRow(index=index, prompt=", ".join(record)[:200], reason=reason)
-                        continue
-                    cells = zip(names, record, strict=True)
-                    yield _row(index, {name: _cell(name, text) for name, text in cells if name and text})
-            except csv.Error as error:
-                raise ValueError(
-                    f"{self.path}, line {reader.line_num}: not CSV ({error}); a field with a quote, a comma "
-                    'or a line break stands in "quotes", quotes inside it are doubled; or use .jsonl'
-                ) from error
+        with self._opened() as file:
+            header, records = csv_records(self.path, file)
+            names = dict(zip(header, self._names(header), strict=True))
+            yield from (_row(record, names, _cell) for record in records)
 
     def _jsonl(self) -> Iterator[Row | BadRow]:
         with self._opened() as file:
-            for index, line in enumerate(file):
-                if not line.strip():
-                    continue
-                try:
-                    value = json.loads(line)
-                    if not isinstance(value, dict):
-                        raise ValueError(f"got {type(value).__name__}, expected an object")
-                except (ValueError, RecursionError) as error:
-                    reason = f'not a JSON object ({error}); expected {{"prompt": "..."}}'
-                    yield BadRow(index=index, prompt=line.strip()[:200], reason=reason)
-                    continue
-                pairs = zip(self._names(list(value), index + 1), value.values(), strict=True)
-                yield _row(index, {name: cell for name, cell in pairs if name and cell is not None})
+            for record in jsonl_records(file, '{"prompt": "..."}'):
+                found = list(record.cells)
+                names = dict(zip(found, self._names(found, record.line), strict=True))
+                yield _row(record, names, lambda name, value: value)
 
     def _names(self, found: list[str], line: int = 1) -> list[str | None]:
         """The file's column names -> ours, None for a column that is not read."""
@@ -248,30 +212,22 @@ def _cell(name: str, text: str) -> Any:
         return text
 
 
-def _row(index: int, cells: dict[str, Any]) -> Row | BadRow:
+def _row(record: Record, names: Mapping[str, str | None], read: Callable[[str, Any], Any]) -> Row | BadRow:
+    """names: the file's to ours, None for a column that is not read. read: a cell as its type."""
+    if record.fault:
+        return BadRow(index=record.index, prompt=record.text, reason=record.fault)
+    pairs = ((names[theirs], value) for theirs, value in record.cells.items() if value is not None)
+    cells = {name: read(name, value) for name, value in pairs if name}
     prompt = cells.get("prompt")
     for name, value in cells.items():
         if isinstance(value, bool) or not isinstance(value, _KINDS[name]):
             reason = f"{name}: got {repr(value)[:80]}, expected {_WORDS[name]}"
-            return BadRow(index=index, prompt=str(prompt)[:200], reason=reason)
+            return BadRow(index=record.index, prompt=str(prompt)[:200], reason=reason)
     if prompt is None:
-        return BadRow(index=index, prompt="", reason="has no prompt")
+        return BadRow(index=record.index, prompt="", reason="has no prompt")
     if "id" in cells:
         cells["id"] = str(cells["id"])
-    return Row(index=index, **cells)
-
-
-def _not_utf8(line: bytes, number: int) -> str | None:
-    """What is wrong with a line that is not UTF-8."""
-    try:
-        line.decode()
-    except UnicodeDecodeError as problem:
-        guess = "utf-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
-        return (
-            f"line {number}, byte {problem.start + 1} (0x{line[problem.start]:02x}) is not UTF-8; "
-            f"if the file is {guess}, say --encoding {guess}"
-        )
-    return None
+    return Row(index=record.index, **cells)
 
 
 def _hash64(text: str) -> int:

@@ -5,8 +5,6 @@ Nothing is decoded here; `examine.py` looks at the files.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +14,7 @@ from typing import Any
 
 from musicldm.batch.record import OURS
 from musicldm.io.files import file_digest
+from musicldm.io.tables import Record, csv_records, jsonl_records, opened
 from musicldm.training.folders import READABLE, UNREADABLE
 from musicldm.training.manifest import read_manifest
 
@@ -147,7 +146,8 @@ def _from_batch(role: str, folder: Path) -> ClipSet:
         for path in sorted(folder.iterdir())
         if path.suffix.lower() in READABLE | UNREADABLE and path.name not in named
     ]
-    failed = _rows(folder / "errors.jsonl") if (folder / "errors.jsonl").is_file() else ()
+    errors = folder / "errors.jsonl"
+    failed = [record.cells for record in _records(errors)] if errors.is_file() else []
     problems += [
         Problem(role, f"row {row.get('index')}", "failed row", str(row.get("reason"))[:200]) for row in failed
     ]
@@ -206,17 +206,17 @@ def with_prompts(given: ClipSet, path: Path) -> tuple[ClipSet, dict[str, Any]]:
 
 
 def _prompts(path: Path) -> dict[str, str]:
-    readers = {".jsonl": _rows, ".csv": _csv_rows}
-    if path.suffix.lower() not in readers:
+    if path.suffix.lower() not in (".jsonl", ".csv"):
         raise ValueError(f"expected .jsonl or .csv, got {path.suffix or 'a name without suffix'}")
     found: dict[str, str] = {}
     problems = []
-    for number, row in enumerate(readers[path.suffix.lower()](path), start=1):
+    for number, record in enumerate(_records(path), start=1):
+        row = record.cells
         name = next((row[column] for column in NAME_COLUMNS if row.get(column)), None)
         text = next((row[column] for column in TEXT_COLUMNS if row.get(column)), None)
         text = text[0] if isinstance(text, list) and text else text
-        if None in row:  # csv's key for what is too much
-            problems.append(f"row {number}: more fields than the header has; quote commas")
+        if record.fault:
+            problems.append(f"row {number}: {record.fault}")
         elif name is None or not isinstance(text, str):
             problems.append(
                 f"row {number}: needs one of {', '.join(NAME_COLUMNS)} and one of {', '.join(TEXT_COLUMNS)}"
@@ -242,25 +242,15 @@ def _object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _rows(path: Path) -> Iterator[dict[Any, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number} is not JSON ({str(error)[:100]})") from None
-        if not isinstance(value, dict):
-            raise ValueError(f"line {number} holds no JSON object")
-        yield value
+def _records(path: Path) -> Iterator[Record]:
+    def advice(guess: str) -> str:
+        return "save the file as UTF-8"
 
-
-def _csv_rows(path: Path) -> Iterator[dict[Any, Any]]:
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        yield from csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    except csv.Error as error:
-        raise ValueError(f"not CSV ({error})") from None
+    with opened(path, advice) as file:
+        if path.suffix.lower() == ".csv":
+            yield from csv_records(path, file)[1]
+        else:
+            yield from jsonl_records(file, '{"path": "...", "caption": "..."}')
 
 
 def _why(error: Exception) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicldm.io.files import as_json, atomic
+from musicldm.io.tables import Record, csv_records, jsonl_records, opened
 
 from .annotations import as_times, read_annotation
 
 __all__ = ["FIELDS", "Track", "read_manifest", "write_manifest"]
 
 Times = NDArray[np.float64]
+SUFFIXES = (".jsonl", ".csv")
 SHOWN = 10  # problems in one error
 
 
@@ -56,11 +55,10 @@ def read_manifest(
     Raises ValueError naming the file and every line that is wrong, or a split that nobody is in.
     """
     path = Path(path)
-    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows}
-    if path.suffix.lower() not in readers:
+    if path.suffix.lower() not in SUFFIXES:
         raise ValueError(
             f"{path}: cannot tell what is in a {path.suffix or 'file without suffix'}, expected "
-            f"{' or '.join(readers)}; `musicldm manifest FOLDER` writes one from a folder of sound files"
+            f"{' or '.join(SUFFIXES)}; `musicldm manifest FOLDER` writes one from a folder of sound files"
         )
     names = {theirs: ours for ours, theirs in (columns or {}).items()}
     unknown = sorted(set(names.values()) - set(FIELDS))
@@ -68,11 +66,11 @@ def read_manifest(
         raise ValueError(f"columns: got {', '.join(unknown)}, expected some of {', '.join(FIELDS)}")
     tracks: list[Track] = []
     problems: list[str] = []
-    for line, row in readers[path.suffix.lower()](path, _text(path)):
+    for record in _records(path):
         try:
-            tracks.append(_track(row, path.parent, names))
+            tracks.append(_track(record, path.parent, names))
         except ValueError as error:  # noqa: PERF203 (all of them, in one error)
-            problems.append(f"line {line}: {error}")
+            problems.append(f"line {record.line}: {error}")
     if problems:
         more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise ValueError(f"{path}: {len(problems)} bad rows\n  " + "\n  ".join(problems[:SHOWN]) + more)
@@ -113,69 +111,30 @@ def _row(track: Track, folder: Path) -> dict[str, Any]:
     return {**row, "split": track.split}
 
 
-def _text(path: Path) -> str:
+def _records(path: Path) -> Iterator[Record]:
+    """Raises ValueError for a file that is no table at all."""
+
+    def advice(guess: str) -> str:
+        return "save the file as UTF-8"
+
     try:
-        data = path.read_bytes()
+        with opened(path, advice) as file:
+            if path.suffix.lower() == ".jsonl":
+                yield from jsonl_records(file, '{"path": "...", "caption": "..."}')
+                return
+            header, records = csv_records(path, file)
+            if len(set(header)) < len(header):
+                raise ValueError(f"{path}, line 1: a column stands in the header twice: {', '.join(header)}")
+            yield from records
     except OSError as error:
         raise ValueError(f"{path}: cannot be read as a manifest ({error.strerror})") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from None
 
 
-def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            yield line, _object(content)
-        except (ValueError, RecursionError) as error:
-            yield (
-                line,
-                f'not a JSON object ({str(error)[:200]}); expected {{"path": "...", "caption": "..."}}',
-            )
-
-
-def _object(content: str) -> Mapping[str, Any]:
-    def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a key stands in it twice")
-        return dict(pairs)
-
-    value = json.loads(content, object_pairs_hook=once)
-    if not isinstance(value, dict):
-        raise ValueError(f"got {type(value).__name__}, expected an object")
-    return value
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if len(set(header)) < len(header):
-            raise ValueError(f"{path}, line 1: a column stands in the header twice: {', '.join(header)}")
-        for record in reader:
-            if not record:
-                continue
-            if len(record) == len(header):
-                yield reader.line_num, {name: cell for name, cell in zip(header, record, strict=True) if cell}
-            else:
-                yield reader.line_num, f"{len(record)} fields, and the header has {len(header)}; quote commas"
-    except csv.Error as error:
-        raise ValueError(
-            f"{path}, line {reader.line_num}: not CSV ({error}); a field with a quote, a comma or a line "
-            'break stands in "quotes", quotes inside it are doubled; or use .jsonl'
-        ) from None
-
-
-def _track(row: Mapping[str, Any] | str, folder: Path, names: Mapping[str, str]) -> Track:
-    """Raises ValueError without the line's number. A string is a row that could not be read, and why."""
-    if isinstance(row, str):
-        raise ValueError(row)
+def _track(record: Record, folder: Path, names: Mapping[str, str]) -> Track:
+    """Raises ValueError without the line's number."""
+    if record.fault:
+        raise ValueError(record.fault)
+    row = record.cells
     if names:
         row = {names[name]: value for name, value in row.items() if name in names}
     unknown = [repr(name)[:60] for name in row if name not in FIELDS]
