@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .io.files import atomic
+
 __all__ = [
     "FORMATS",
     "SILENCE",
@@ -58,12 +60,8 @@ def write(path: str | os.PathLike[str], wave: Samples, rate: int, *, float32: bo
     """
     path = Path(path)
     data = encode(path.name, wave, rate, float32=float32)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic(path, durable=False) as file:
+        file.write(data)
 
 
 def encode(name: str, wave: Samples, rate: int, *, float32: bool = False) -> bytes:

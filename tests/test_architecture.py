@@ -18,11 +18,11 @@ CONVERT = ROOT / "weights_convert"
 LEAVES = {"unet", "vae", "vocoder", "mel", "schedulers"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
-    "io": {"audio", "mel"},  # the ground floor; a picture of a clip needs its mel
+    "io": {"mel"},  # the ground floor
     "inputs": set(),
     "ranking": set(),
     "blending": set(),
-    "audio": set(),
+    "audio": {"io"},
     "clap": {"audio", "mel", "weights_convert"},
     "presets": {"unet", "vae", "vocoder"},
     "lora": {"unet"},

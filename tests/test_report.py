@@ -140,12 +140,11 @@ def test_a_png_holds_the_pixels():
 
 def test_a_picture_shows_low_tones_low_and_late_ones_right():
     wave = np.concatenate([sound(0, 1.0), sound(9, 1.0)])  # 220 Hz, then 2200
-    pixels, _ = decoded(mel_picture(wave, RATE))
+    pixels, _ = decoded(mel_picture(wave))
     assert pixels.shape == (64, 200)
     assert pixels[:, 20].argmax() > 50 > 40 > pixels[:, 180].argmax()
-    assert decoded(mel_picture(np.repeat(wave, 3), 48000))[0].shape == (64, 200)
-    assert decoded(mel_picture(wave[:10], RATE))[0].shape[0] == 64
-    assert decoded(mel_picture(np.tile(wave, 10), RATE))[0].shape == (64, 384)
+    assert decoded(mel_picture(wave[:10]))[0].shape[0] == 64
+    assert decoded(mel_picture(np.tile(wave, 10)))[0].shape == (64, 384)
 
 
 PROBE = """<script>

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from musicldm import audio
 from musicldm.io.files import atomic
-from musicldm.io.picture import mel_picture
+from musicldm.io.picture import RATE, mel_picture
 
 from .page import FOOT, Entry, head, row_html
 from .record import OURS
@@ -78,7 +78,8 @@ def _entry(folder: Path, base: str, sidecar: Mapping[str, Any], embed: bool) -> 
     keys["seed"] = sidecar["seed"]
     problem, mel = "", ""
     try:
-        mel = _url(mel_picture(*audio.read(files[0])), "image/png")
+        wave, rate = audio.read(files[0])
+        mel = _url(mel_picture(audio.resample(wave, rate, RATE)), "image/png")
         sources = [
             _url(file.read_bytes(), TYPES[file.suffix]) if embed else f"{base}/{quote(file.name)}"
             for file in files

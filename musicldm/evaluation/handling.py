@@ -60,7 +60,7 @@ class Handling:
         if facts.rate != self.rate:
             wave = audio.resample(wave, facts.rate, self.rate)
         wave = self._levelled(wave)
-        return wave if rate == self.rate else audio.resample(wave, self.rate, rate)
+        return audio.resample(wave, self.rate, rate)
 
     def _levelled(self, wave: Samples) -> Samples:
         if self.loudness == "peak":

@@ -16,7 +16,7 @@ import numpy as np
 
 from musicldm import audio
 from musicldm.io.files import as_json, atomic, write_json
-from musicldm.io.picture import mel_picture
+from musicldm.io.picture import RATE, mel_picture
 
 from .charts import histogram
 from .examine import Looked
@@ -262,7 +262,7 @@ def _player(role: str, excerpt: Excerpt, handling: Handling, folder: Path, embed
         wave = handling.wave(excerpt, handling.rate)
     except ValueError as error:  # gone since it was looked at
         return Player(title, text, problem=str(error))
-    mel = _url(mel_picture(wave, handling.rate), "image/png")
+    mel = _url(mel_picture(audio.resample(wave, handling.rate, RATE)), "image/png")
     if embed:
         peak = max(1.0, float(np.abs(wave).max()))  # FLAC holds no more
         return Player(

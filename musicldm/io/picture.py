@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicldm.audio import resample
 from musicldm.mel import MUSICLDM_16K, log_mel
 
-__all__ = ["log_mel_picture", "mel_picture", "png"]
+__all__ = ["RATE", "log_mel_picture", "mel_picture", "png"]
 
+RATE = MUSICLDM_16K.sampling_rate
 WIDTH = 384  # columns at most: what a page shows
 QUIET, LOUD = -9.0, 2.0  # natural log of mel magnitude, first and last colour; the same for every clip
 
@@ -28,10 +28,8 @@ PALETTE = np.stack([np.interp(np.arange(64), _STOPS, channel) for channel in _AN
 )
 
 
-def mel_picture(wave: NDArray[np.float32], rate: int) -> bytes:
-    """wave: (s,) at `rate` Hz -> a PNG, 64 mel bins high (low ones at the bottom), time to the right."""
-    if rate != MUSICLDM_16K.sampling_rate:
-        wave = resample(wave, rate, MUSICLDM_16K.sampling_rate)
+def mel_picture(wave: NDArray[np.float32]) -> bytes:
+    """wave: (s,) at `RATE` Hz -> a PNG, 64 mel bins high (low ones at the bottom), time to the right."""
     least = MUSICLDM_16K.n_fft // 2 + 1
     padded = np.pad(wave, (0, max(0, least - len(wave))))
     return log_mel_picture(log_mel(torch.from_numpy(padded)[None])[0, 0].numpy())

@@ -89,7 +89,7 @@ def _librosa(device: str) -> Tracker:
 
     def track(path: Path) -> Beats:
         wave, rate = audio.read(path)
-        wave = audio.resample(wave, rate, 22050) if rate != 22050 else wave
+        wave = audio.resample(wave, rate, 22050)
         strength = librosa.onset.onset_strength(y=wave, sr=22050)
         _, frames = librosa.beat.beat_track(onset_envelope=strength, sr=22050)
         beats = librosa.frames_to_time(frames, sr=22050)
