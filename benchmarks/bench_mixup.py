@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from harness import save
 from torch import Tensor
 
+from musicldm.data.clips import Clips
+from musicldm.data.manifest import read_manifest
+from musicldm.data.mixer import Mixer
+from musicldm.data.mixup import exact_tempo, residual_offsets
+from musicldm.data.track_stats import Measures
 from musicldm.mel import log_mel
-from musicldm.training.clips import Clips
-from musicldm.training.manifest import read_manifest
-from musicldm.training.mixer import Mixer
-from musicldm.training.mixup import exact_tempo, residual_offsets
-from musicldm.training.sound import Measures
 
 FRAMES = 100  # mel frames per second
 SLACK = 4  # frames on either side of a lag: onsets are softer than clicks

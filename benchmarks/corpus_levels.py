@@ -1,4 +1,4 @@
-"""How loud the soundfont has each program: the table in musicldm/training/corpus/levels.py.
+"""How loud the soundfont has each program: the table in musicldm/corpus/levels.py.
 
     python benchmarks/corpus_levels.py [SOUNDFONT] [--only N]
 
@@ -18,8 +18,8 @@ import numpy as np
 from harness import save
 
 from musicldm import audio
-from musicldm.training.corpus.instruments import INSTRUMENTS, KITS
-from musicldm.training.corpus.render import Synth, find_synth, play
+from musicldm.corpus.instruments import INSTRUMENTS, KITS
+from musicldm.corpus.render import Synth, find_synth, play
 
 
 def main() -> None:

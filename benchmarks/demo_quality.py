@@ -30,10 +30,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from musicldm import MusicLDMPipeline, audio
+from musicldm.corpus.prompts import Prompt, evaluation_prompts
 from musicldm.evaluation.novelty import novelty
 from musicldm.hub import usual_guidance
 from musicldm.mel import log_mel
-from musicldm.training.corpus.prompts import Prompt, evaluation_prompts
 
 SEEDS = (0, 1, 2)
 NEGATIVE_SEEDS = (0,)

@@ -33,9 +33,9 @@ import harness
 
 from musicldm.batch.seeds import model_digests
 from musicldm.cli import main as musicldm
+from musicldm.corpus.prompts import evaluation_prompts
 from musicldm.io.files import as_json, atomic, file_digest, value_digest, write_json
 from musicldm.training.config import read_toml
-from musicldm.training.corpus.prompts import evaluation_prompts
 from musicldm.training.log import read_log
 
 CONFIG = Path(__file__).with_suffix(".toml")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from musicldm import audio
-from musicldm.training.manifest import Track
+from musicldm.data.manifest import Track
 
 RATE = 16000
 CLICK = 0.004  # s

@@ -62,10 +62,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "waves": {"audio"},
     "pipeline": {"inputs", "parts", "stages"},
     "batch": {"audio", "hub", "inputs", "io", "mel", "pipeline", "schedulers"},
+    "data": {"audio", "io"},
+    "corpus": {"audio", "io"},
     "training": {
         "audio",
         "checkpoint",
         "clap",
+        "data",
         "hub",
         "inputs",
         "io",
@@ -85,9 +88,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "hub",
         "inputs",
         "io",
+        "data",
         "mel",
         "pipeline",
-        "training",  # its manifests
         "weights_convert",
     },
     "cli": {
@@ -95,6 +98,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "batch",
         "blending",
         "checkpoint",
+        "corpus",
+        "data",
         "conversion",
         "editing",
         "evaluation",
@@ -118,7 +123,7 @@ SOLE_IMPORTER = {  # what lives at the edge, one file each
     "huggingface_hub": {"hub"},
     "soundfile": {"audio"},
     "soxr": {"audio"},
-    "mido": {"training"},
+    "mido": {"corpus"},
     "tqdm": {"batch", "cli", "evaluation", "training"},
     "diffusers": set(),
     **{name: set() for name in ("beat_this", "madmom", "librosa")},  # by importlib, when asked for

@@ -22,7 +22,7 @@ from helpers import PATIENCE, TINY
 from training_toys import write_clips
 
 from musicldm import audio
-from musicldm.training.corpus.prompts import evaluation_prompts
+from musicldm.corpus.prompts import evaluation_prompts
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"

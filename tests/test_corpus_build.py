@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import random
@@ -14,14 +15,14 @@ import pytest
 
 from musicldm import audio
 from musicldm.cli import main
-from musicldm.training.corpus import build as building
-from musicldm.training.corpus.build import build, facts_row, manifest_row
-from musicldm.training.corpus.chip import chip_sound
-from musicldm.training.corpus.clip import SECONDS
-from musicldm.training.corpus.damage import KINDS, damage
-from musicldm.training.corpus.midi import START, write_midi
-from musicldm.training.corpus.plan import entry, score
-from musicldm.training.corpus.render import RATE, Synth, find_synth, render
+from musicldm.corpus import build as building
+from musicldm.corpus.build import build, facts_row, manifest_row
+from musicldm.corpus.chip import chip_sound
+from musicldm.corpus.clip import SECONDS
+from musicldm.corpus.damage import KINDS, damage
+from musicldm.corpus.midi import START, write_midi
+from musicldm.corpus.plan import describe, entry, score
+from musicldm.corpus.render import RATE, Synth, find_synth, render
 
 SAMPLES = round(SECONDS * RATE)
 CHIPTUNE = 5  # the number of the first chiptune
@@ -130,6 +131,19 @@ def test_without_mido_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mido", None)
     with pytest.raises(ImportError, match="pip install mido"):
         write_midi(score(0, entry(0, 0)), tmp_path / "a.mid")
+
+
+@needs_mido
+def test_the_same_seed_makes_the_music_that_it_always_made(tmp_path):
+    """A regression of our own: notes and captions of 50 clips of seed 0, as they were before styles became TOML."""
+    digest = hashlib.sha256()
+    for number in range(50):
+        of = entry(0, number)
+        clip = score(0, of)
+        write_midi(clip, tmp_path / "a.mid")
+        digest.update((tmp_path / "a.mid").read_bytes())
+        digest.update("\n".join(describe(0, of, clip)).encode())
+    assert digest.hexdigest() == "5965df0d8b5308d7481e28c45c87e76a473681caf810b451c439d75ee84f29e9"
 
 
 @needs_mido

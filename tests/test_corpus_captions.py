@@ -9,17 +9,19 @@ from functools import cache
 
 import pytest
 
-from musicldm.training.corpus.captions import DAMAGE_WORDS, captions
-from musicldm.training.corpus.clip import Facts
-from musicldm.training.corpus.instruments import INSTRUMENTS
-from musicldm.training.corpus.plan import describe, entry, generator, score
-from musicldm.training.corpus.prompts import evaluation_prompts
-from musicldm.training.corpus.styles import STYLES
-from musicldm.training.corpus.theory import MODES
+from musicldm.corpus.captions import DAMAGE_WORDS, captions
+from musicldm.corpus.clip import Facts
+from musicldm.corpus.instruments import INSTRUMENTS
+from musicldm.corpus.plan import describe, entry, generator, score
+from musicldm.corpus.prompts import evaluation_prompts
+from musicldm.corpus.styles import STYLE_NAMES, style_of
+from musicldm.corpus.theory import MODES
 
 CLIPS = range(250)  # ten blocks: twenty degraded copies
 MODE = "|".join(MODES)
-STYLE_WORDS = sorted({word for style in STYLES.values() for word in style.words}, key=len, reverse=True)
+STYLE_WORDS = sorted(
+    {word for style in map(style_of, STYLE_NAMES) for word in style.words}, key=len, reverse=True
+)
 NAMES: dict[str, set[str]] = {}
 for instrument in INSTRUMENTS.values():
     for word in instrument.words:
@@ -65,7 +67,7 @@ def wrong(caption: str, facts: Facts) -> list[str]:
         [*STYLE_WORDS, *NAMES], text
     )  # "rock organ" before "rock", "drum and bass" before "bass"
     styles = [word for word in found if word in STYLE_WORDS]
-    problems += ["style"] * any(word not in STYLES[facts.style].words for word in styles)
+    problems += ["style"] * any(word not in style_of(facts.style).words for word in styles)
     playing = {facts.lead, *facts.backing}
     problems += ["instrument"] * any(word in NAMES and not NAMES[word] & playing for word in found)
     without, text = take(["no drums", "without drums"], text)
@@ -125,7 +127,7 @@ def test_captions_vary_and_name_what_matters(described):
     assert lengths[1] > 0  # a bare style
     assert max(lengths) > 12
     for facts, found in described:
-        assert take(list(STYLES[facts.style].words), found[0])[0], found[0]
+        assert take(list(style_of(facts.style).words), found[0])[0], found[0]
 
 
 def test_degraded_copies_say_so_in_every_caption(described):
@@ -145,10 +147,10 @@ def test_captions_come_from_the_seed_alone(described):
 def test_the_prompts_that_judge(described):
     prompts = evaluation_prompts()
     assert len({prompt.prompt for prompt in prompts}) == 64
-    assert Counter(prompt.style for prompt in prompts) == dict.fromkeys(STYLES, 4)
+    assert Counter(prompt.style for prompt in prompts) == dict.fromkeys(STYLE_NAMES, 4)
     templates = {text.lower().rstrip(".") for _, found in described for text in found}
     for prompt in prompts:
-        style = STYLES[prompt.style]
+        style = style_of(prompt.style)
         assert prompt.prompt.lower() not in templates
         named = re.findall(r"(\d+) bpm", prompt.prompt)
         assert named == ([str(prompt.bpm)] if prompt.bpm else [])

@@ -9,15 +9,15 @@ from itertools import pairwise
 
 import pytest
 
-from musicldm.training.corpus.clip import LEAD_IN, SECONDS, cut
-from musicldm.training.corpus.compose import compose
-from musicldm.training.corpus.drumming import DRUM_KEYS
-from musicldm.training.corpus.instruments import INSTRUMENTS, KITS
-from musicldm.training.corpus.levels import KIT_LOUDNESS, LOUDNESS, balance
-from musicldm.training.corpus.parts import strokes
-from musicldm.training.corpus.plan import entry, score
-from musicldm.training.corpus.styles import STYLES
-from musicldm.training.corpus.theory import KEYS, MODES, chord, progression, voicing
+from musicldm.corpus.clip import LEAD_IN, SECONDS, cut
+from musicldm.corpus.compose import compose
+from musicldm.corpus.drumming import DRUM_KEYS
+from musicldm.corpus.instruments import INSTRUMENTS, KITS
+from musicldm.corpus.levels import KIT_LOUDNESS, LOUDNESS, balance
+from musicldm.corpus.parts import strokes
+from musicldm.corpus.plan import entry, score
+from musicldm.corpus.styles import STYLE_NAMES, style_of
+from musicldm.corpus.theory import KEYS, MODES, chord, progression, voicing
 
 SEEDS = range(50)
 EXACT = 1e-5  # seconds; beats are rounded to a microsecond
@@ -25,18 +25,18 @@ EXACT = 1e-5  # seconds; beats are rounded to a microsecond
 
 def clip_of(style: str, seed: int):
     rng = random.Random(f"{style} {seed}")
-    return cut(compose(STYLES[style], rng), rng)
+    return cut(compose(style_of(style), rng), rng)
 
 
 def test_there_are_sixteen_styles_from_60_to_170_bpm():
-    assert len(STYLES) >= 12
-    assert min(style.bpm[0] for style in STYLES.values()) == 60
-    assert max(style.bpm[1] for style in STYLES.values()) == 170
+    assert len(STYLE_NAMES) >= 12
+    assert min(style.bpm[0] for style in map(style_of, STYLE_NAMES)) == 60
+    assert max(style.bpm[1] for style in map(style_of, STYLE_NAMES)) == 170
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", STYLE_NAMES)
 def test_every_pattern_fills_whole_bars_and_names_what_exists(name):
-    style = STYLES[name]
+    style = style_of(name)
     patterns = [*style.bass.patterns, *style.tune.cells]
     patterns += [pattern for layer in style.layers for pattern in layer.patterns]
     drums = [item for groove in style.drums.grooves for item in groove.items()]
@@ -55,9 +55,9 @@ def test_every_pattern_fills_whole_bars_and_names_what_exists(name):
         assert all(progression(t, 0, mode) for t in style.progressions.get(mode) or style.progressions["*"])
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", STYLE_NAMES)
 def test_fifty_pieces_of_each_style_stay_in_tempo_register_and_time(name):
-    style = STYLES[name]
+    style = style_of(name)
     seen = Counter()
     for seed in SEEDS:
         clip = clip_of(name, seed)
@@ -93,7 +93,7 @@ def test_the_same_seed_is_the_same_music_and_another_seed_is_other_music():
 
 def test_notes_on_the_strong_places_of_a_tune_belong_to_the_chord():
     rng = random.Random(3)
-    style = STYLES["waltz"]
+    style = style_of("waltz")
     piece = compose(style, rng)
     lead = next(part for part in piece.parts if part.role == "lead")
     strong = [note for note in lead.notes if note.start % 3 == 0]
@@ -124,7 +124,7 @@ def test_drums_fall_on_the_beats():
 
 
 def test_clips_begin_at_different_bars_of_their_piece():
-    style = STYLES["rock"]
+    style = style_of("rock")
     rng = random.Random(0)
     piece = compose(style, rng)
     starts = {tuple(n.pitch for n in cut(piece, random.Random(seed)).parts[0].notes) for seed in range(20)}

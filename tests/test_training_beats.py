@@ -12,10 +12,10 @@ import pytest
 from clicks import click_track
 
 from musicldm.cli import main
-from musicldm.training.annotations import Beats
-from musicldm.training.beat_backends import BACKENDS, load_backend
-from musicldm.training.beats import Journal, find_beats
-from musicldm.training.manifest import Track, read_manifest, write_manifest
+from musicldm.data.annotations import Beats
+from musicldm.data.beat_backends import BACKENDS, load_backend
+from musicldm.data.beats import Journal, find_beats
+from musicldm.data.manifest import Track, read_manifest, write_manifest
 
 FOUND = Beats(np.array([0.5, 1.0, 1.5]), np.array([0.5]))
 

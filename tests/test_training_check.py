@@ -10,10 +10,10 @@ from clicks import RATE, click_track
 from torch import nn
 
 from musicldm import audio
+from musicldm.data.manifest import Track
+from musicldm.data.track_checks import check_tracks, find_problems
+from musicldm.data.track_stats import Measures
 from musicldm.io.cache import Cache, network_digest
-from musicldm.training.check import check_tracks, find_problems
-from musicldm.training.manifest import Track
-from musicldm.training.sound import Measures
 
 
 @pytest.fixture

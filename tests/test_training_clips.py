@@ -13,14 +13,14 @@ import torch
 from clicks import RATE, click_track
 
 from musicldm import audio
+from musicldm.data.clips import Clips
+from musicldm.data.manifest import Track
+from musicldm.data.mixer import Mixer
+from musicldm.data.track_stats import Measures, Stats, cut, measure
 from musicldm.mel import normalize_track
-from musicldm.training.clips import Clips
 from musicldm.training.data import ClipSource
 from musicldm.training.feed import steps
-from musicldm.training.manifest import Track
-from musicldm.training.mixer import Mixer
 from musicldm.training.order import Order
-from musicldm.training.sound import Measures, Stats, cut, measure
 from musicldm.training.stage import collate
 
 SAMPLES = 4000
@@ -168,7 +168,7 @@ def test_measures_are_kept_until_the_file_changes(tmp_path, monkeypatch):
     folder = tmp_path / "measures"
     first = Measures(RATE, folder)(track.path)
     assert isinstance(first, Stats)
-    monkeypatch.setattr("musicldm.training.sound.measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("musicldm.data.track_stats.measure", lambda *_: pytest.fail("measured again"))
     assert Measures(RATE, folder)(track.path) == first
     monkeypatch.undo()
     (entry,) = folder.rglob("*.json")

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicldm.cli import main
-from musicldm.training.annotations import Beats, read_annotation, write_annotation
-from musicldm.training.folders import tracks_from_folder
-from musicldm.training.manifest import FIELDS, Track, read_manifest, write_manifest
+from musicldm.data.annotations import Beats, read_annotation, write_annotation
+from musicldm.data.folders import tracks_from_folder
+from musicldm.data.manifest import FIELDS, Track, read_manifest, write_manifest
 
 
 def test_both_formats_say_the_same(tmp_path):

@@ -12,18 +12,18 @@ import torch
 from clicks import RATE, click_track
 
 from musicldm.cli import main
-from musicldm.io.distributed import Group
-from musicldm.training import vae, vocoder
-from musicldm.training.clips import Clips
-from musicldm.training.config import ConfigError, parse
-from musicldm.training.data import ClipSource, sources
-from musicldm.training.manifest import read_manifest, write_manifest
-from musicldm.training.mixer import Mixer, Pair
-from musicldm.training.mixup import (
+from musicldm.data.clips import Clips
+from musicldm.data.manifest import read_manifest, write_manifest
+from musicldm.data.mixer import Mixer, Pair
+from musicldm.data.mixup import (
     drift_bound,
 )
-from musicldm.training.pairing import TempoBins
-from musicldm.training.seeds import generator
+from musicldm.data.pairing import TempoBins
+from musicldm.data.seeds import generator
+from musicldm.io.distributed import Group
+from musicldm.training import vae, vocoder
+from musicldm.training.config import ConfigError, parse
+from musicldm.training.data import ClipSource, sources
 from musicldm.training.settings import RunConfig
 from musicldm.training.stage import collate
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from clicks import RATE, click_track, heard
 
-from musicldm.training.clips import Clips
-from musicldm.training.mixer import Mixer
-from musicldm.training.mixup import (
+from musicldm.data.clips import Clips
+from musicldm.data.mixer import Mixer
+from musicldm.data.mixup import (
     align,
     audio_mixup,
     authors_padding,
@@ -24,8 +24,8 @@ from musicldm.training.mixup import (
     residual_offsets,
     tempo,
 )
-from musicldm.training.pairing import TempoBins, TempoNeighbours
-from musicldm.training.seeds import generator
+from musicldm.data.pairing import TempoBins, TempoNeighbours
+from musicldm.data.seeds import generator
 
 SECONDS = 10.24
 SAMPLES = 163840

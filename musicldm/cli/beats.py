@@ -39,9 +39,9 @@ def run(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from musicldm.training.beat_backends import BACKENDS, load_backend
-    from musicldm.training.beats import Failure, Journal, annotated, backend_version, find_beats
-    from musicldm.training.manifest import read_manifest, write_manifest
+    from musicldm.data.beat_backends import BACKENDS, load_backend
+    from musicldm.data.beats import Failure, Journal, annotated, backend_version, find_beats
+    from musicldm.data.manifest import read_manifest, write_manifest
 
     if options.backend not in BACKENDS:
         load_backend(options.backend)  # says which ones there are

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """Make it, with a progress bar; say what was made."""
     from tqdm import tqdm
 
-    from musicldm.training.corpus.build import build
+    from musicldm.corpus.build import build
 
     info = build(
         options.out,

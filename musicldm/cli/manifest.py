@@ -48,10 +48,10 @@ def run(options: argparse.Namespace) -> int:
     """Write the manifest; an error, with all that is wrong, if files cannot be used."""
     from tqdm import tqdm
 
-    from musicldm.training.check import check_tracks
-    from musicldm.training.folders import tracks_from_folder
-    from musicldm.training.manifest import read_manifest, write_manifest
-    from musicldm.training.sound import Measures
+    from musicldm.data.folders import tracks_from_folder
+    from musicldm.data.manifest import read_manifest, write_manifest
+    from musicldm.data.track_checks import check_tracks
+    from musicldm.data.track_stats import Measures
 
     if options.source.is_dir():
         found = tracks_from_folder(options.source, options.validation, options.seed, test=options.test)

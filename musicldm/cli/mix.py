@@ -40,10 +40,10 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the pair and say how well it fits."""
-    from musicldm.training.example import find_pair, write_example
-    from musicldm.training.manifest import read_manifest
-    from musicldm.training.mixer import Mixer
-    from musicldm.training.sound import Measures
+    from musicldm.data.manifest import read_manifest
+    from musicldm.data.mixer import Mixer
+    from musicldm.data.mixup_preview import find_pair, write_example
+    from musicldm.data.track_stats import Measures
 
     if not options.seconds > 0 or options.rate < 1:
         raise ValueError(f"mix: got {options.seconds} s at {options.rate} Hz, expected more than nothing")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from musicldm import audio
-from musicldm.training.sound import Samples, normalise
+from musicldm.data.track_stats import Samples, normalise
 
 from .examine import Looked
 

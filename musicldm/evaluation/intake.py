@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musicldm.batch.record import OURS
+from musicldm.data.folders import READABLE, UNREADABLE
+from musicldm.data.manifest import read_manifest
 from musicldm.io.files import file_digest
 from musicldm.io.tables import Record, csv_records, jsonl_records, opened
-from musicldm.training.folders import READABLE, UNREADABLE
-from musicldm.training.manifest import read_manifest
 
 from .problems import Problem
 

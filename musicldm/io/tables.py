@@ -1,4 +1,4 @@
-"""Tables that people write: .jsonl and .csv files as streams of records, and what can be wrong with them."""
+"""What people write: .jsonl and .csv files as streams of records, TOML, and what can be wrong with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["Record", "csv_records", "jsonl_records", "opened"]
+__all__ = ["Record", "csv_records", "jsonl_records", "opened", "parse_toml"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,3 +114,18 @@ def _no_csv(path: Path, reader: Any) -> Iterator[None]:
             f"{path}, line {reader.line_num}: not CSV ({error}); a field with a quote, a comma or a line "
             'break stands in "quotes", quotes inside it are doubled; or use .jsonl'
         ) from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of TOML. Raises ValueError where it is none, ImportError where nothing can read it."""
+    try:
+        import tomllib as toml
+    except ModuleNotFoundError:  # Python 3.10
+        try:
+            import tomli as toml  # type: ignore[import-not-found,no-redef,unused-ignore]
+        except ModuleNotFoundError:
+            raise ImportError(
+                "Python 3.10 reads no TOML: install tomli, or musicldm's extra `train`"
+            ) from None
+    tables: dict[str, Any] = toml.loads(text)
+    return tables

@@ -6,12 +6,13 @@ Unknown keys, missing keys and values of the wrong kind are reported together, b
 from __future__ import annotations
 
 import json
-import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from musicldm.io.tables import parse_toml
 
 __all__ = [
     "ConfigError",
@@ -42,9 +43,10 @@ def read_toml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises ConfigError naming the file, and the line where it is no TOML.
     """
-    toml = _toml()
     try:
-        table: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path.read_text(encoding="utf-8"))
+    except ImportError as error:
+        raise ConfigError(str(error)) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML ({error})") from None
     for override in overrides:
@@ -58,22 +60,10 @@ def read_toml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 raise ConfigError(f"--set {override}: {parent} is no table")
         try:
-            inner[last] = toml.loads(f"value = {text}")["value"]
+            inner[last] = parse_toml(f"value = {text}")["value"]
         except ValueError:
             inner[last] = text
     return table
-
-
-def _toml() -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-
-        return tomllib
-    try:
-        import tomli  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        raise ConfigError("Python 3.10 reads no TOML: install tomli, or musicldm's extra `train`") from None
-    return tomli
 
 
 def parse(kind: type[T], table: Mapping[str, Any], where: str) -> T:

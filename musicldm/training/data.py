@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from musicldm.data.clips import Clips
+from musicldm.data.folders import tracks_from_folder
+from musicldm.data.manifest import Track, read_manifest
+from musicldm.data.mixer import Mixer
+from musicldm.data.track_checks import check_tracks
+from musicldm.data.track_stats import Measures
 from musicldm.io.cache import Cache
 from musicldm.mel import MUSICLDM_16K
 
-from .check import check_tracks
-from .clips import Clips
 from .config import ConfigError
-from .folders import tracks_from_folder
-from .manifest import Track, read_manifest
-from .mixer import Mixer
 from .remembered import NOTHING, Store
 from .settings import Data, Mixup, RunConfig
-from .sound import Measures
 
 __all__ = ["ClipSource", "cache_folder", "clip_samples", "clip_store", "refuse_latent_mixup", "sources"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .seeds import permutation
+from musicldm.data.seeds import permutation
 
 __all__ = ["Order", "Place"]
 

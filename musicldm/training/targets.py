@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from musicldm.data.mixup import authors_padding, fit_length, latent_mixup
 from musicldm.io.cache import network_digest
 from musicldm.io.distributed import Group
 from musicldm.vae import VAE, Posterior
 from musicldm.vocoder import HiFiGAN
 
 from .front import mel_of
-from .mixup import authors_padding, fit_length, latent_mixup
 from .remembered import NOTHING, Remembered, Store
 from .stage import Batch, Draws
 from .vae_losses import sampled

@@ -16,11 +16,11 @@ from evaluation_toys import published_names
 from originals import TINY_ORIGINAL, unpack
 
 from musicldm import audio
+from musicldm.data.annotations import Beats, read_annotation, write_annotation
+from musicldm.data.folders import tracks_from_folder
+from musicldm.data.manifest import read_manifest, write_manifest
 from musicldm.evaluation.panns import Cnn14
 from musicldm.evaluation.vggish import VggishNetwork
-from musicldm.training.annotations import Beats, read_annotation, write_annotation
-from musicldm.training.folders import tracks_from_folder
-from musicldm.training.manifest import read_manifest, write_manifest
 
 RATE = 16000
 TRACKS = 20
@@ -145,10 +145,10 @@ INPUTS: dict[str, tuple[Callable[[Path], None], ...]] = {
     "musicldm/editing/README.md": (own_clip("in.wav"), timeline),
     "musicldm/evaluation/README.md": (embeddings, music, manifest, generated, taggers),
     "musicldm/evaluation/paper.md": (music, taggers),
-    "musicldm/training/DATA.md": (my_music, catalog),
+    "musicldm/data/README.md": (my_music, catalog),
     "musicldm/training/PARTS.md": (music,),
     "musicldm/training/README.md": (music, manifest, beaten),
-    "musicldm/training/corpus/README.md": (),
+    "musicldm/corpus/README.md": (),
     "tests/goldens/README.md": (),
     "weights_convert/README.md": (),
 }

@@ -59,8 +59,8 @@ CHANGES = [
     python(r"range\(100\)", "range(2)", "fewer steps of the search"),
     python(r"^pipe\((prompt_embeds=.*)\)$", r"pipe(\1, num_inference_steps=2)", "fewer steps"),
     python(r"seconds=120", "seconds=40", "a third, as song.txt", "editing/README.md"),
-    python(r"end=1000", "end=2", "fewer steps", "DATA.md"),
-    python(r"163840", "16384", "shorter clips", "DATA.md"),
+    python(r"end=1000", "end=2", "fewer steps", "data/README.md"),
+    python(r"163840", "16384", "shorter clips", "data/README.md"),
     # -- installing
     word(r"^pip install \. && ", "", ".ci/run installs the package"),
     # -- clips

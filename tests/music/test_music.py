@@ -16,13 +16,13 @@ import pytest
 import torch
 
 from musicldm.cli import main
-from musicldm.training.clips import Clips
+from musicldm.data.clips import Clips
+from musicldm.data.manifest import read_manifest, write_manifest
+from musicldm.data.mixer import Mixer
+from musicldm.data.track_stats import Measures
 from musicldm.training.data import ClipSource
 from musicldm.training.feed import steps
-from musicldm.training.manifest import read_manifest, write_manifest
-from musicldm.training.mixer import Mixer
 from musicldm.training.order import Order
-from musicldm.training.sound import Measures
 
 MUSIC = os.environ.get("MUSICLDM_MUSIC")
 TRACKS = 16

@@ -12,7 +12,7 @@ from random import Random
 from .clip import Facts
 from .colours import ADJECTIVES, PLACES, PLURALS
 from .instruments import INSTRUMENTS
-from .styles import STYLES
+from .styles import style_of
 
 __all__ = ["DAMAGE_WORDS", "FAST", "GOOD_WORDS", "MOODS", "SLOW", "captions", "moods", "tempo_words"]
 
@@ -101,7 +101,7 @@ def _finished(text: str, facts: Facts, rng: Random) -> str:
 
 
 def _style(facts: Facts, rng: Random) -> str:
-    return rng.choice(STYLES[facts.style].words)
+    return rng.choice(style_of(facts.style).words)
 
 
 def _word(name: str, rng: Random) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from musicldm import audio
 
 from .manifest import Track
-from .sound import Measures
+from .track_stats import Measures
 
 __all__ = ["POLICIES", "Problem", "check_tracks", "find_problems", "report"]
 

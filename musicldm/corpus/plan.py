@@ -10,7 +10,7 @@ from .captions import captions
 from .clip import Clip, cut
 from .compose import compose
 from .damage import KINDS
-from .styles import STYLES
+from .styles import STYLE_NAMES, style_of
 
 __all__ = ["VERSION", "Entry", "describe", "entry", "generator", "score"]
 
@@ -45,7 +45,7 @@ def entry(seed: int, number: int) -> Entry:
         quality = KINDS[(block * COPIES + place - fresh) % len(KINDS)]
         place = drawn[place - fresh]
     original = block * fresh + place
-    style = list(STYLES)[original % len(STYLES)]
+    style = STYLE_NAMES[original % len(STYLE_NAMES)]
     return Entry(number, original, style, quality, split_of(seed, original))
 
 
@@ -59,7 +59,7 @@ def split_of(seed: int, original: int) -> str:
 def score(seed: int, of: Entry) -> Clip:
     """The clip's notes, beats and facts."""
     rng = generator(seed, "music", of.original)
-    clip = cut(compose(STYLES[of.style], rng), rng)
+    clip = cut(compose(style_of(of.style), rng), rng)
     return replace(clip, facts=replace(clip.facts, quality=of.quality))
 
 

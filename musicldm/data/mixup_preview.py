@@ -17,7 +17,7 @@ from .manifest import Track
 from .mixer import Mixer, Pair
 from .mixup import audio_mixup, drift_bound, exact_tempo, residual_offsets
 from .seeds import generator
-from .sound import Measures, Samples, cut
+from .track_stats import Measures, Samples, cut
 
 __all__ = ["Example", "find_pair", "write_example"]
 

@@ -14,7 +14,7 @@ from .manifest import Track
 from .mixer import Mixer, Pair
 from .mixup import audio_mixup
 from .seeds import generator
-from .sound import Measures, Samples, cut, cut_raw, normalise
+from .track_stats import Measures, Samples, cut, cut_raw, normalise
 
 __all__ = ["Clip", "Clips"]
 

@@ -1,4 +1,4 @@
-"""What a style is made of. The styles themselves are tables in `styles_*.py`.
+"""What a style is made of. The styles themselves are `styles/*.toml`.
 
 A pattern is a string of steps, one or more bars long. `-` goes on, `.` is silence. Beyond that:
 
