@@ -63,7 +63,8 @@ def test_it_is_small_half_precision_and_described():
         assert dtypes <= {"F16", "I64"}, path
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert "license: " in card
-    assert "musicldm train ldm" in card
+    assert "`musicldm train`" in card
+    assert "`ldm-demo-v`" in card
     assert json.loads((FOLDER / "model_index.json").read_text())["_class_name"] == "MusicLDMPipeline"
 
 

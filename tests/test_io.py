@@ -126,5 +126,5 @@ def test_another_encoding_is_said_with_its_place(tmp_path, content, said):
 
 def test_toml_is_read_or_refused():
     assert parse_toml("a = [1, 2]\n[b]\nc = 'x'") == {"a": [1, 2], "b": {"c": "x"}}
-    with pytest.raises(ValueError, match="line 1"):
+    with pytest.raises(ValueError, match="Invalid value"):
         parse_toml("a = ")

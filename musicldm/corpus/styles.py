@@ -21,7 +21,7 @@ STYLE_NAMES = (  # in the order in which a corpus takes turns
 @cache
 def style_of(name: str) -> Style:
     """The style of that name, one of `STYLE_NAMES`."""
-    path = files(__package__).joinpath("styles", f"{name.replace(' ', '_')}.toml")
+    path = files(__package__) / "styles" / f"{name.replace(' ', '_')}.toml"
     return parse_style(path.read_text(encoding="utf-8"))
 
 

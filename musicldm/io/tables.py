@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,11 +119,11 @@ def _no_csv(path: Path, reader: Any) -> Iterator[None]:
 
 def parse_toml(text: str) -> dict[str, Any]:
     """The tables of TOML. Raises ValueError where it is none, ImportError where nothing can read it."""
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib as toml
-    except ModuleNotFoundError:  # Python 3.10
+    else:
         try:
-            import tomli as toml  # type: ignore[import-not-found,no-redef,unused-ignore]
+            import tomli as toml  # type: ignore[import-not-found,unused-ignore]
         except ModuleNotFoundError:
             raise ImportError(
                 "Python 3.10 reads no TOML: install tomli, or musicldm's extra `train`"

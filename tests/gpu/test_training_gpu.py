@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 from helpers import TINY
-from musicldm.training.distributed import Group
 from training_waves import Waves, config, losses, train
 
 from musicldm import MusicLDMPipeline
+from musicldm.io.distributed import Group
 from musicldm.training.ldm import LDMSettings, LDMStage
 from musicldm.training.targets import ClipLatents
 
