@@ -40,6 +40,16 @@ def main() -> None:
     options = parser.parse_args()
     facts = lines(options.folder / "facts.jsonl")[: options.limit]
     beats = {row["path"]: row["beats"] for row in lines(options.folder / "manifest.jsonl")}
+    good = [index for index, fact in enumerate(facts) if fact["quality"] == "good"]
+    frequent = Counter(facts[index]["lead"] for index in good)
+    led = [
+        index for index in good if facts[index]["lead"] and frequent[facts[index]["lead"]] >= options.least
+    ]
+    if len({facts[index]["lead"] for index in led}) < 2:
+        parser.error(
+            f"fewer than two lead instruments have {options.least} clips of these {len(facts)}; "
+            "take more clips, or a smaller --least"
+        )
     features, rows = [], []
     for fact in facts:
         wave, rate = audio.read(options.folder / fact["path"])
@@ -52,9 +62,6 @@ def main() -> None:
         features.append(statistics(wave, rate, envelope))
     tempi = tempo_table(rows)
     print_tempo(tempi)
-    good = [index for index, row in enumerate(rows) if row["quality"] == "good"]
-    frequent = Counter(rows[index]["lead"] for index in good)
-    led = [index for index in good if rows[index]["lead"] and frequent[rows[index]["lead"]] >= options.least]
     asked = {"style": good, "drums": good, "quality": list(range(len(rows))), "lead": led}
     probes = [probe(name, rows, features, chosen) for name, chosen in asked.items()]
     late = max(row["quiet_start"] for row in rows)
