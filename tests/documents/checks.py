@@ -92,11 +92,11 @@ def _simple(words: list[str], *, listed: bool) -> str:
 
 
 def _program(words: list[str]) -> str:
-    """Options of a program that takes long to import are looked for in its text, and in its harness's."""
+    """Options of a program that takes long to import are looked for in its text, and in the benchmarks' harness."""
     path = ROOT / words[1]
     if not path.is_file():
         return f"there is no {words[1]}"
-    text = path.read_text() + (path.parent / "harness.py").read_text()
+    text = path.read_text() + (ROOT / "benchmarks" / "harness.py").read_text()
     unknown = [word for word in words if word.startswith("--") and f'"{word}"' not in text]
     return f"{words[1]} has no {', '.join(unknown)}" if unknown else ""
 
