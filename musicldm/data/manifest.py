@@ -113,12 +113,8 @@ def _row(track: Track, folder: Path) -> dict[str, Any]:
 
 def _records(path: Path) -> Iterator[Record]:
     """Raises ValueError for a file that is no table at all."""
-
-    def advice(guess: str) -> str:
-        return "save the file as UTF-8"
-
     try:
-        with opened(path, advice) as file:
+        with opened(path) as file:
             if path.suffix.lower() == ".jsonl":
                 yield from jsonl_records(file, '{"path": "...", "caption": "..."}')
                 return

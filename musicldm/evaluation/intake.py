@@ -243,10 +243,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _records(path: Path) -> Iterator[Record]:
-    def advice(guess: str) -> str:
-        return "save the file as UTF-8"
-
-    with opened(path, advice) as file:
+    with opened(path) as file:
         if path.suffix.lower() == ".csv":
             yield from csv_records(path, file)[1]
         else:

@@ -31,7 +31,10 @@ class Record:
 
 @contextmanager
 def opened(
-    path: Path, advice: Callable[[str], str], encoding: str = "utf-8", newline: str | None = ""
+    path: Path,
+    advice: Callable[[str], str] = lambda guess: "save the file as UTF-8",
+    encoding: str = "utf-8",
+    newline: str | None = "",
 ) -> Iterator[TextIO]:
     """A table as text; a mark of UTF-8 at its beginning is no part of it.
 
